@@ -1,0 +1,26 @@
+"""Errors that are the user's to mend: printed in a few lines, never as a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user asked for. The message names the key, the value and what is allowed.
+
+    Survives pickling (a launcher may raise it in another process): one positional argument, the message.
+    """
+
+
+def nearest(name: str, allowed: Iterable[str], *, count: int = 3) -> str:
+    """A phrase with the nearest allowed names, or all of them where few; empty where there is none.
+
+    >>> nearest("temprature", ["alpha", "temperature"])
+    'did you mean temperature?'
+    """
+    options = sorted(allowed)
+    close = difflib.get_close_matches(name, options, n=count, cutoff=0.5)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    if not options:
+        return ""
+    return f"allowed: {', '.join(options)}" if len(options) <= 12 else f"nearest: {', '.join(options[:count])}"

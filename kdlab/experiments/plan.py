@@ -1,0 +1,162 @@
+"""What one config asks for: the run itself, its scratch twin, its teacher, each with the identity that names it.
+
+An identity holds what trains the network and nothing else (measuring.md, "Identity of a run"). Seeds stand under keys
+named ``seeds`` at every depth, so reports can strip them and group what differs only in seeds.
+"""
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kdlab.errors import UserError
+from kdlab.objectives import effective_terms
+from kdlab.records.identity import TRAINING_VERSION, identity, run_id
+from kdlab.schema import DataConfig, RunConfig, TeacherConfig, TrainingConfig, identity_view, read_config
+
+HARD_LABELS = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a config asks for, before anything is done about it."""
+
+    role: Literal["student", "scratch", "teacher"]
+    config: RunConfig
+    identity_config: Mapping[str, Any]
+    identity: str
+    parent: "PlannedRun | None" = None
+
+    @property
+    def run_id(self) -> str:
+        """The name of its folder."""
+        return run_id(self.identity)
+
+    @property
+    def seeds(self) -> dict[str, int | None]:
+        """The seeds of the unit this run belongs to."""
+        return {"student": None, "teacher": None, "data": self.config.data.seed} | _role_seeds(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A point of a sweep: the run, and what it needs. ``twin`` is the run itself where it learns from labels alone."""
+
+    run: PlannedRun
+    twin: PlannedRun
+    teacher: PlannedRun | None
+
+    def runs(self) -> list[PlannedRun]:
+        """Everything to be found or trained, in the order it is needed (parents before their transformations)."""
+        teachers = [] if self.teacher is None else [*filter(None, [self.teacher.parent]), self.teacher]
+        ordered = [*teachers, self.twin, self.run]
+        return list({planned.run_id: planned for planned in ordered}.values())
+
+
+def plan(config: RunConfig) -> Plan:
+    """The plan of a student's config."""
+    twin = _network(scratch_config(config), role="scratch", teacher=None)
+    uses_teacher = any(_needs(term) for term in effective_terms(config.objective.terms).values())
+    teacher = plan_teacher(config) if uses_teacher else None
+    student = _network(config, role="student", teacher=teacher)
+    return Plan(twin if student.identity == twin.identity else student, twin, teacher)
+
+
+def plan_teacher(config: RunConfig) -> PlannedRun:
+    """The teacher of a config: trained, loaded from a checkpoint, a transformation of one of these, or a control."""
+    if config.teacher is None:
+        raise UserError("teacher = None: this config names no teacher")
+    teacher = config.teacher
+    if teacher.quality.control is not None:
+        return _planned("teacher", config, {"control": dict(teacher.quality.control), "data": _data(config.data)})
+    parent = _planned("teacher", config, _teacher_weights(config, teacher))
+    if teacher.quality.outputs is None:
+        return parent
+    transformed = {"parent": parent.identity_config, "outputs": dict(teacher.quality.outputs)}
+    return _planned("teacher", config, transformed, parent=parent)
+
+
+def scratch_config(config: RunConfig) -> RunConfig:
+    """The same student on hard labels alone at weight 1, whatever alpha is: no teacher, no knob that is not read."""
+    plain: dict[str, Any] = copy.deepcopy(dict(config.plain))
+    plain["objective"] = {"terms": {"hard_labels": dict(HARD_LABELS)}}
+    plain["teacher"] = None
+    return read_config(plain)
+
+
+def _needs(term: Mapping[str, Any]) -> bool:
+    from kdlab.schema import needs_teacher
+
+    return needs_teacher(term)
+
+
+def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher: PlannedRun | None) -> PlannedRun:
+    described = {
+        "role": "student",  # a twin shares its student's streams: role scratch is no part of what trains it
+        "data": _data(config.data),
+        "model": dict(config.student),
+        "training": _training(config.training),
+        "terms": effective_terms(config.objective.terms),
+        "teacher": None if teacher is None else teacher.identity_config,
+        "seeds": {"student": config.seed, "data": config.data.seed},
+    }
+    return _planned(role, config, described)
+
+
+def _teacher_weights(config: RunConfig, teacher: TeacherConfig) -> dict[str, Any]:
+    described = {"role": "teacher", "data": _data(config.data), "model": dict(teacher.model)}
+    if teacher.checkpoint is not None:
+        return {**described, "checkpoint": file_hash(Path(teacher.checkpoint)), "seeds": {"data": config.data.seed}}
+    return {
+        **described,
+        "training": _training(teacher.effective_training()),
+        "terms": effective_terms({"hard_labels": HARD_LABELS}),
+        "seeds": {"teacher": teacher.seed, "data": config.data.seed},
+    }
+
+
+def _planned(
+    role: Literal["student", "scratch", "teacher"],
+    config: RunConfig,
+    described: Mapping[str, Any],
+    *,
+    parent: PlannedRun | None = None,
+) -> PlannedRun:
+    versioned = {"version": TRAINING_VERSION, **described}
+    return PlannedRun(role, config, versioned, identity(versioned), parent)
+
+
+def _data(data: DataConfig) -> dict[str, Any]:
+    """The data set without its seed, which stands with the other seeds."""
+    view = identity_view(data)
+    return {"name": view["name"], **view["spec"]}
+
+
+def _training(training: TrainingConfig) -> dict[str, Any]:
+    return identity_view(training)
+
+
+def _role_seeds(planned: PlannedRun) -> dict[str, int | None]:
+    config = planned.config
+    teacher_seed = None
+    if config.teacher is not None and config.teacher.quality.control is None and config.teacher.checkpoint is None:
+        teacher_seed = config.teacher.seed
+    if planned.role == "teacher":
+        return {"teacher": teacher_seed}
+    taught = planned.identity_config.get("teacher") is not None
+    return {"student": config.seed, "teacher": teacher_seed if taught else None}
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"teacher.checkpoint = '{path}': {error.strerror or error}") from error

@@ -1,0 +1,59 @@
+"""The values that travel between the rooms: what a network gives, what a teacher gives, what is kept of a forward pass.
+
+Shape legend, used everywhere: ``B`` examples of a batch, ``N`` examples of a set, ``C`` classes, ``K`` students of a
+stack. Terms and models work on the last axes, so leading axes (a stack) broadcast.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """What a training step sees of the data.
+
+    Args:
+        inputs: ``[..., B, *shape]`` float.
+        labels: ``[..., B]`` int64; the value of an unlabelled row is not read.
+        index: ``[..., B]`` int64, the stable example index of the data set.
+        labelled: ``[..., B]`` bool, False for rows of a transfer set without labels.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    index: Tensor
+    labelled: Tensor
+
+
+class ModelOutput(NamedTuple):
+    """What a student returns: ``logits`` ``[..., B, C]`` and its named features (``[..., B, *]`` each)."""
+
+    logits: Tensor
+    features: Mapping[str, Tensor]
+
+
+class TeacherOutput(NamedTuple):
+    """What a teacher returns: the same two, without gradient."""
+
+    logits: Tensor
+    features: Mapping[str, Tensor]
+
+
+class Predictions(NamedTuple):
+    """One forward pass over a set, the only input of every metric.
+
+    Args:
+        logits: ``[N, C]`` float32.
+        labels: ``[N]`` int64.
+        index: ``[N]`` int64, by which sets are joined.
+    """
+
+    logits: npt.NDArray[np.float32]
+    labels: IntArray
+    index: IntArray

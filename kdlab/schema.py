@@ -1,0 +1,342 @@
+"""What a config may say: the fields kdlab interprets, their types and ranges, and the cross-checks between them.
+
+A config arrives as a plain, resolved mapping and becomes a ``RunConfig`` at once, with *all* mistakes reported together:
+key, value, what is allowed, nearest names. What kdlab only constructs (model, data set, optimizer, schedule, term) is a
+``_target_`` spec, checked against the signature of its target. A field annotated ``NOT_IDENTITY`` does not change what
+trains the network, so it stays out of a run's identity; every other field is in it.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from kdlab.errors import UserError, nearest
+from kdlab.targets import spec_errors
+
+NOT_IDENTITY = "not identity"
+Spec = dict[str, Any]
+SETS = ("train", "validation", "test", "slices")
+
+
+class ConfigError(UserError):
+    """Everything that is wrong with a config, one mistake a line."""
+
+
+class Section(BaseModel):
+    """A part of the config: exact types, no unknown key, no change after it was read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class SliceConfig(Section):
+    """A named test set: ``spec`` makes its examples, ``reference`` is what its gap is measured against."""
+
+    reference: Literal["twins", "test"]
+    ood: bool
+    spec: Spec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        return _gathered(data, own=("reference", "ood"))
+
+
+class DataConfig(Section):
+    """The data set: a loader (``spec``) with its seed, and the slices."""
+
+    name: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0)]
+    slices: Annotated[dict[str, SliceConfig], NOT_IDENTITY] = {}
+    cache_dir: Annotated[str | None, NOT_IDENTITY] = None
+    spec: Spec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        return _gathered(data, own=("name", "seed", "slices", "cache_dir"))
+
+
+class TrainingConfig(Section):
+    """A training recipe. ``steps`` are optimizer steps, the unit in which budgets are equal."""
+
+    steps: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)]
+    optimizer: Spec
+    schedule: Spec
+    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+
+class QualityConfig(BaseModel):
+    """A teacher's quality preset: changed training, transformed outputs, or a control without a network.
+
+    Further keys are its doses (``scale``, ``steps``, ...), read by interpolation.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    name: str
+    training: dict[str, Any] = {}
+    outputs: Spec | None = None
+    control: Spec | None = None
+
+
+class TeacherConfig(Section):
+    """The teacher: architecture, recipe, seed and quality; or a checkpoint of the user's."""
+
+    model: Spec
+    training: TrainingConfig
+    seed: Annotated[int, Field(ge=0)]
+    quality: QualityConfig
+    checkpoint: str | None = None
+
+    def effective_training(self) -> TrainingConfig:
+        """The recipe with what the quality preset changes in it (an under-trained teacher: its steps)."""
+        return TrainingConfig.model_validate({**self.training.model_dump(), **self.quality.training})
+
+
+class ObjectiveConfig(BaseModel):
+    """Named terms with absolute weights, and the knobs that they read by interpolation."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    terms: Annotated[dict[str, Spec], Field(min_length=1)]
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    t2_scaling: bool | None = None
+
+
+class LatencyConfig(Section):
+    """How latency is measured; it belongs to the architecture and the machine, not to the weights."""
+
+    enabled: bool = True
+    batch_size: Annotated[int, Field(gt=0)] = 1
+    threads: Annotated[int, Field(gt=0)] = 1
+    calls: Annotated[int, Field(ge=1000)] = 1000
+    blocks: Annotated[int, Field(ge=10)] = 10
+    wait_seconds: Annotated[float, Field(ge=0)] = 60.0
+
+
+class EvaluationConfig(Section):
+    """What is measured and what is kept of it."""
+
+    sets: list[Literal["train", "validation", "test", "slices"]] = list(SETS)
+    batch_size: Annotated[int, Field(gt=0)] = 1000
+    keep_predictions: Literal["all", "test", "none"] = "all"
+    latency: LatencyConfig = LatencyConfig()
+
+
+class TrainerConfig(Section):
+    """Where and how often: Lightning's accelerator, logging and checkpoint intervals."""
+
+    accelerator: str = "auto"
+    devices: int | str = 1
+    validate_every_epochs: Annotated[int, Field(gt=0)] = 1
+    checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 30.0
+    progress: bool = True
+
+
+class StoreConfig(Section):
+    """Where runs are kept, relative to where the user stands."""
+
+    root: str = "runs"
+
+
+class ReportConfig(Section):
+    """Where reports go, and the smallest effects of interest (metric -> value)."""
+
+    root: str = "reports"
+    sesoi: dict[str, Annotated[float, Field(gt=0)]] = {}
+
+
+class TrackerConfig(Section):
+    """Weights & Biases."""
+
+    mode: Literal["offline", "online", "auto", "disabled"] = "offline"
+    project: str = "kdlab"
+    entity: str | None = None
+    tags: list[str] = []
+    notes: str | None = None
+
+
+class StudyConfig(Section):
+    """The question a sweep asks, its arms and comparisons; and which part of it this run is."""
+
+    name: str | None = None
+    sweep: str | None = None
+    question: str | None = None
+    hypothesis: str | None = None
+    cost: str | None = None
+    says: str | None = None
+    arms: dict[str, list[str]] = {}
+    compare: list[list[str]] = []
+    arm: str | None = None
+    phase: str = "confirm"
+
+
+class RunConfig(Section):
+    """One run, whole. ``plain`` is the resolved mapping it was read from: what is saved and shown."""
+
+    seed: Annotated[int, Field(ge=0)]
+    data: DataConfig
+    student: Spec
+    teacher: TeacherConfig | None
+    objective: ObjectiveConfig
+    training: TrainingConfig
+    threads: Annotated[int, Field(gt=0)] = 1
+    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    store: StoreConfig = StoreConfig()
+    report: ReportConfig = ReportConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    study: StudyConfig = StudyConfig()
+    optimized_metric: str = "validation/accuracy"
+    force: bool = False
+    allow_targets: list[str] = []
+    plain: Annotated[dict[str, Any], Field(exclude=True)] = {}
+
+
+def read_config(plain: Mapping[str, Any]) -> RunConfig:
+    """The typed config of a resolved mapping.
+
+    Raises:
+        ConfigError: with every mistake: unknown keys, wrong types, values out of range, targets that do not exist or do
+            not take what they are given, values that contradict each other.
+    """
+    problems: list[str] = []
+    config: RunConfig | None = None
+    try:
+        config = RunConfig.model_validate({**copy.deepcopy(dict(plain)), "plain": dict(plain)})
+    except ValidationError as error:
+        problems += [_message(detail) for detail in error.errors(include_url=False)]
+    problems += _target_problems(plain)
+    if config is not None:
+        problems += _cross_problems(config)
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    assert config is not None
+    return config
+
+
+def _gathered(data: Any, *, own: tuple[str, ...]) -> Any:
+    """Move what the section does not interpret into ``spec``: the loader's own keywords."""
+    if not isinstance(data, Mapping) or "spec" in data:
+        return data
+    kept = {name: value for name, value in data.items() if name in own}
+    return {**kept, "spec": {name: value for name, value in data.items() if name not in own}}
+
+
+def _message(detail: ErrorDetails) -> str:
+    """One pydantic error as key, value and what is allowed."""
+    path = [str(part) for part in detail["loc"]]
+    key = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {key} = {detail['input']!r}; {nearest(path[-1], _fields_at(path[:-1]))}"
+    if detail["type"] == "missing":
+        return f"missing key {key}"
+    if detail["type"] == "literal_error":
+        allowed = str(detail["ctx"]["expected"])
+        return f"{key} = {detail['input']!r}: allowed are {allowed}"
+    text = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{key} = {_short(detail['input'])}: {text.replace('input should', 'must')}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(path: list[str]) -> list[str]:
+    """The keys allowed under a dotted path of the schema."""
+    section: Any = RunConfig
+    for part in path:
+        field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
+        if field is None:
+            return []
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    if section is None:
+        return []
+    return [name for name in section.model_fields if name not in ("spec", "plain")]
+
+
+def _target_problems(plain: Mapping[str, Any]) -> list[str]:
+    """Every ``_target_`` of the config against its signature, with the keyword arguments that kdlab passes itself."""
+    problems: list[str] = []
+
+    def check(key: str, *, provided: tuple[str, ...], without: tuple[str, ...] = ()) -> None:
+        spec = _at(plain, key)
+        if isinstance(spec, Mapping):
+            kept = {name: value for name, value in spec.items() if name not in without}
+            problems.extend(spec_errors(kept, key=key, provided=provided))
+
+    shapes = ("input_shape", "num_classes", "in_chans")
+    check("student", provided=shapes)
+    check("teacher.model", provided=shapes)
+    check("data", provided=("cache_dir", "progress"), without=("name", "slices", "cache_dir"))
+    for name in _at(plain, "data.slices") or {}:
+        check(f"data.slices.{name}", provided=("dataset", "cache_dir", "progress"), without=("reference", "ood"))
+    for part in ("training", "teacher.training"):
+        check(f"{part}.optimizer", provided=("params",))
+        check(f"{part}.schedule", provided=("optimizer", "T_max", "total_steps", "total_iters"))
+    for name in _at(plain, "objective.terms") or {}:
+        check(f"objective.terms.{name}", provided=("student", "teacher", "batch", "step"), without=("weight",))
+    check("teacher.quality.outputs", provided=("teacher",))
+    check("teacher.quality.control", provided=("num_classes",))
+    return problems
+
+
+def _at(plain: Mapping[str, Any], key: str) -> Any:
+    found: Any = plain
+    for part in key.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(part)
+    return found
+
+
+def _cross_problems(config: RunConfig) -> list[str]:
+    problems = []
+    for name, term in config.objective.terms.items():
+        weight = term.get("weight")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+            problems.append(f"objective.terms.{name}.weight = {weight!r}: must be a finite number of at least 0")
+    if config.teacher is None and any(needs_teacher(term) for term in config.objective.terms.values()):
+        problems.append("teacher = None: the objective has terms that learn from a teacher")
+    if config.teacher is not None:
+        try:
+            config.teacher.effective_training()
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                problems.append("teacher.quality.training." + _message(detail))
+    for entry in config.study.compare:
+        known = {*config.study.arms, "scratch"}
+        unknown = [arm for arm in entry if arm not in known]
+        if len(entry) != 2:
+            problems.append(f"study.compare = {entry!r}: must be a pair [arm, reference]")
+        problems += [f"study.compare names '{arm}'; {nearest(arm, known)}" for arm in unknown]
+    if not config.evaluation.sets:
+        problems.append(f"evaluation.sets = []: at least one of {', '.join(SETS)}")
+    return problems
+
+
+def needs_teacher(term: Mapping[str, Any]) -> bool:
+    """Whether a term's function asks for a teacher's outputs, whatever its weight."""
+    from kdlab.targets import resolve
+
+    try:
+        return bool(getattr(resolve(str(term.get("_target_"))), "needs", ()))
+    except UserError:
+        return False  # reported by the check of the targets
+
+
+def identity_view(section: BaseModel) -> dict[str, Any]:
+    """The fields of a section that train the network, by name (sections inside it likewise)."""
+    view: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        if NOT_IDENTITY in field.metadata:
+            continue
+        value = getattr(section, name)
+        view[name] = identity_view(value) if isinstance(value, BaseModel) else value
+    return view

@@ -1,0 +1,44 @@
+"""Random streams: every draw comes from a generator keyed by who draws, what for, and the seed.
+
+A stream is named by (role, purpose, seed[, epoch][, generation]). A teacher and a student of one architecture and one
+seed therefore start from different weights, a scratch twin shares its student's streams, epoch e of a resumed run sees
+the batches it would have seen, and adding a draw somewhere moves nothing elsewhere.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+
+Role = Literal["teacher", "student", "data"]
+Purpose = Literal["init", "order", "dropout", "augment", "split", "slice"]
+
+
+def stream_seed(role: Role, purpose: Purpose, seed: int, *, epoch: int | None = None, generation: int = 0) -> int:
+    """The 63-bit seed of a stream: the first bytes of a hash of its name."""
+    name = f"{role}/{purpose}/{seed}/{'-' if epoch is None else epoch}/{generation}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def generator(
+    role: Role, purpose: Purpose, seed: int, *, epoch: int | None = None, generation: int = 0
+) -> torch.Generator:
+    """A fresh torch generator (on the CPU, so every device sees the same draws) at the start of a stream."""
+    return torch.Generator().manual_seed(stream_seed(role, purpose, seed, epoch=epoch, generation=generation))
+
+
+def numpy_generator(role: Role, purpose: Purpose, seed: int) -> np.random.Generator:
+    """A fresh numpy generator at the start of a stream."""
+    return np.random.default_rng(stream_seed(role, purpose, seed))
+
+
+@contextmanager
+def global_stream(seed: int) -> Iterator[None]:
+    """Seed torch's global generators for libraries that insist on them (weight init, dropout), and restore them."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,165 @@
+"""``_target_`` specs: what kdlab only constructs (models, data sets, optimizers, terms) is named by import path.
+
+A spec is a plain mapping ``{"_target_": "package.module.name", **keywords}``. Specs are checked against the signature
+of what they name before any work starts, and what is rebuilt from a run folder is held to an allow-list: loading a run
+never executes code from it.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from kdlab.errors import UserError, nearest
+
+SAFE_PREFIXES = ("kdlab.", "torch.", "timm.")
+KDLAB_BLOCKS = ("kdlab.data.", "kdlab.models.", "kdlab.teachers.", "kdlab.objectives.", "kdlab.training.")
+
+
+def resolve(path: str) -> Callable[..., Any]:
+    """The object at an import path.
+
+    Raises:
+        UserError: nothing importable is there; the message says which part failed.
+    """
+    parts = path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise UserError(f"_target_ '{path}' is not an import path like 'kdlab.models.MLP'")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_path = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module_path)
+        except ModuleNotFoundError as error:
+            if error.name and (module_path == error.name or module_path.startswith(error.name + ".")):
+                continue
+            raise UserError(f"_target_ '{path}': importing {module_path} failed: {error}") from error
+        except ImportError as error:
+            raise UserError(f"_target_ '{path}': importing {module_path} failed: {error}") from error
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                names = [name for name in vars(found) if not name.startswith("_")]
+                raise UserError(f"_target_ '{path}': {module_path} has no '{part}'; {nearest(part, names)}")
+            found = getattr(found, part)
+        if not callable(found):
+            raise UserError(f"_target_ '{path}' is not callable")
+        return found  # type: ignore[no-any-return]
+    raise UserError(f"_target_ '{path}': no module '{parts[0]}'")
+
+
+def parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The named parameters of a callable (a function, or a class through its ``__init__``), and whether it takes any."""
+    found = inspect.signature(target).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
+    named = {
+        name: p
+        for name, p in found.items()
+        if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    }
+    return named, open_ended
+
+
+def accepted(target: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``offered`` that ``target`` takes by name (what kdlab knows of the data: shapes, class count, ...)."""
+    named, open_ended = parameters(target)
+    return dict(offered) if open_ended else {name: value for name, value in offered.items() if name in named}
+
+
+def spec_errors(spec: Mapping[str, Any], *, key: str, provided: Iterable[str] = ()) -> list[str]:
+    """What is wrong with a spec: an import that fails, an unknown keyword, a required one that nobody gives.
+
+    Args:
+        spec: the mapping with ``_target_``.
+        key: the config key of the spec, for the messages.
+        provided: names that kdlab passes itself (``input_shape``, ``num_classes``, positional arguments too).
+    """
+    path = spec.get("_target_")
+    if not isinstance(path, str):
+        return [f"{key}._target_ = {path!r}: an import path is needed"]
+    try:
+        target = resolve(path)
+    except UserError as error:
+        return [f"{key}: {error}"]
+    try:
+        named, open_ended = parameters(target)
+    except (TypeError, ValueError):  # built in C, without a signature: the call itself will tell
+        return []
+    given = {name for name in spec if name not in ("_target_", "_partial_")}
+    visible = [name for name in named if name not in set(provided)]
+    unknown = [] if open_ended else sorted(given - set(named))
+    problems = [f"unknown key {key}.{name}: {path} has no such argument; {nearest(name, visible)}" for name in unknown]
+    if not spec.get("_partial_"):
+        needed = {name for name, p in named.items() if p.default is inspect.Parameter.empty}
+        missing = sorted(needed - given - set(provided))
+        problems += [f"missing key {key}.{name}: {path} needs it" for name in missing]
+    for name in given:
+        problems += _nested_errors(spec[name], key=f"{key}.{name}")
+    return problems
+
+
+def _nested_errors(value: Any, *, key: str) -> list[str]:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return spec_errors(value, key=key)
+        return [problem for name, item in value.items() for problem in _nested_errors(item, key=f"{key}.{name}")]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [problem for at, item in enumerate(value) for problem in _nested_errors(item, key=f"{key}.{at}")]
+    return []
+
+
+def build(spec: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
+    """Call what a spec names with its keywords, ``args`` first and ``extra`` where the target takes them.
+
+    Nested specs are built first; ``_partial_: true`` gives a ``functools.partial`` instead of calling.
+    """
+    target = resolve(spec["_target_"])
+    keywords = {name: _built(value) for name, value in spec.items() if name not in ("_target_", "_partial_")}
+    keywords = {**accepted(target, extra), **keywords}
+    if spec.get("_partial_"):
+        return functools.partial(target, *args, **keywords)
+    return target(*args, **keywords)
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return build(value) if "_target_" in value else {name: _built(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_built(item) for item in value]
+    return value
+
+
+def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config") -> None:
+    """Refuse any ``_target_`` outside the allow-list: called on everything that comes from a run folder.
+
+    Allowed are what kdlab's own building rooms define, torch's networks, optimizers and schedules, ``timm.*``, and the
+    user's ``allow`` list. The object found is judged, not only its name: ``torch.os.system`` starts with ``torch.`` too.
+
+    Raises:
+        UserError: naming the key and the target, and how a user allows it (``allow_targets``).
+    """
+    if isinstance(config, Mapping):
+        if "_target_" in config and not _is_safe(str(config["_target_"]), allow=tuple(allow)):
+            raise UserError(
+                f"{key}._target_ = '{config['_target_']}' comes from a run folder and is neither a building block of "
+                f"kdlab, torch or timm nor in allow_targets; if you trust it: allow_targets=[{config['_target_']}]"
+            )
+        for name, item in config.items():
+            refuse_unsafe(item, allow=allow, key=f"{key}.{name}")
+    elif isinstance(config, Sequence) and not isinstance(config, str):
+        for at, item in enumerate(config):
+            refuse_unsafe(item, allow=allow, key=f"{key}.{at}")
+
+
+def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
+    if any(path == name.removesuffix(".*") or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow):
+        return True
+    if not path.startswith(SAFE_PREFIXES):
+        return False
+    target = resolve(path)
+    home = f"{getattr(target, '__module__', '')}."
+    if path.startswith("torch."):
+        from torch import nn, optim
+
+        blocks = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
+        return isinstance(target, type) and issubclass(target, blocks) and home.startswith("torch.")
+    return home.startswith(KDLAB_BLOCKS) or home.startswith("timm.")
