@@ -1,0 +1,33 @@
+"""Fidelity: how much a student says what its teacher says (Stanton et al. 2021), and the entropy of targets."""
+
+import numpy as np
+
+from kdlab.evaluation.metrics import Logits, log_softmax
+from kdlab.outputs import FloatArray
+
+
+def agreement(student_logits: Logits, teacher_logits: Logits) -> float:
+    """Share of examples on which both have the same top class."""
+    same = student_logits.argmax(axis=-1) == teacher_logits.argmax(axis=-1)
+    return int(same.sum()) / len(same)
+
+
+def teacher_kl(student_log_probs: FloatArray, teacher_log_probs: FloatArray) -> float:
+    """Mean of ``KL(teacher || student) = sum_k p_k (log p_k - log q_k)`` at T = 1, in nats.
+
+    Args:
+        student_log_probs: ``[N, C]``, log q.
+        teacher_log_probs: ``[N, C]``, log p.
+    """
+    divergence = (np.exp(teacher_log_probs) * (teacher_log_probs - student_log_probs)).sum(axis=-1)
+    return float(np.maximum(divergence, 0.0).sum()) / len(divergence)  # rounding may leave -1e-17
+
+
+def target_entropy(logits: Logits, *, temperature: float = 1.0) -> float:
+    """Mean entropy of ``softmax(z / T)`` in nats: of the targets a teacher gives on a set.
+
+    >>> bool(np.isclose(target_entropy(np.zeros((3, 10))), np.log(10)))
+    True
+    """
+    log_probs = log_softmax(np.asarray(logits, np.float64) / temperature)
+    return float(-(np.exp(log_probs) * log_probs).sum()) / len(log_probs)
