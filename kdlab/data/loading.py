@@ -1,0 +1,193 @@
+"""From specs to a data set: build it, build its slices, and refuse what would make a later number wrong."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import torch
+from torch import Tensor
+
+from kdlab.data.dataset import Dataset, Examples, Reference, Slice
+from kdlab.errors import UserError, nearest
+from kdlab.targets import build, parameters, resolve, spec_errors
+
+SPLITS = ("train", "validation", "test", "pool")
+_PROVIDED = ("cache_dir", "progress")
+_SLICE_KEYS = ("reference", "ood")
+
+
+def load_dataset(
+    spec: Mapping[str, Any],
+    slices: Mapping[str, Mapping[str, Any]],
+    *,
+    cache_dir: Path,
+    progress: bool = True,
+) -> Dataset:
+    """The data set of a config with all of its slices.
+
+    Args:
+        spec: ``{"name": ..., "_target_": ..., **knobs}``; the target gives a ``Dataset`` without slices.
+        slices: slice name -> ``{"_target_": ..., "reference": "twins" | "test", "ood": bool, **knobs}``. The target is
+            called as ``target(dataset, **knobs)``, with ``cache_dir`` and ``progress`` where it takes them, and gives
+            ``Examples``.
+        cache_dir: where made data is kept.
+        progress: show a progress bar (on stderr) while data is made.
+
+    Raises:
+        UserError: all mistakes of the specs at once; or the first set that breaks the rules of ``check_dataset``.
+    """
+    problems = dataset_errors(spec) + slice_errors(slices)
+    if problems:
+        raise UserError("\n".join(problems))
+    offered = {"cache_dir": Path(cache_dir), "progress": progress}
+    try:
+        dataset = build({key: value for key, value in spec.items() if key != "name"}, **offered)
+    except UserError as error:
+        raise UserError(f"data: {error}") from error
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"data._target_ = '{spec['_target_']}' gives {type(dataset).__name__}, not kdlab.data.Dataset")
+    dataset = dataclasses.replace(dataset, name=str(spec.get("name", dataset.name)))
+    check_dataset(dataset)
+    named = {name: _slice(dataset, name, slices[name], offered) for name in slices}
+    return dataclasses.replace(dataset, slices={**dataset.slices, **named})
+
+
+def dataset_errors(spec: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the spec of a data set, found without making any data."""
+    knobs = {key: value for key, value in spec.items() if key != "name"}
+    return spec_errors(knobs, key="data", provided=_PROVIDED) + _value_errors(knobs, key="data")
+
+
+def slice_errors(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the specs of slices, found without making any data."""
+    return [problem for name, spec in slices.items() for problem in _one_slice_errors(name, spec)]
+
+
+def _one_slice_errors(name: str, spec: Mapping[str, Any]) -> list[str]:
+    key = f"data.slices.{name}"
+    if name in SPLITS or not name.isidentifier():
+        return [f"{key}: a slice may not be called '{name}': an identifier other than {', '.join(SPLITS)} is needed"]
+    if not isinstance(spec, Mapping):
+        return [f"{key} = {spec!r}: a mapping with _target_, reference and ood is needed"]
+    problems = []
+    if spec.get("reference") not in get_args(Reference):
+        told = spec.get("reference")
+        hint = nearest(str(told), get_args(Reference))
+        problems.append(f"{key}.reference = {told!r}: 'twins' or 'test' is needed; {hint}")
+    if not isinstance(spec.get("ood"), bool):
+        problems.append(f"{key}.ood = {spec.get('ood')!r}: true or false is needed")
+    knobs = _knobs(spec)
+    try:
+        first = next(iter(parameters(resolve(str(knobs.get("_target_"))))[0]), "dataset")
+    except (UserError, TypeError, ValueError):
+        first = "dataset"  # spec_errors says what is wrong with the target
+    return problems + spec_errors(knobs, key=key, provided=(first, *_PROVIDED)) + _value_errors(knobs, key=key)
+
+
+def _value_errors(knobs: Mapping[str, Any], *, key: str) -> list[str]:
+    """Values that are not of the type the target's signature names (``seed: abc``); nothing where it names none."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    try:
+        target = resolve(str(knobs.get("_target_")))
+        hints = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+    except (UserError, TypeError, NameError):
+        return []  # no such target (spec_errors says so), or hints that cannot be read: the call itself will tell
+    problems = []
+    for name in hints.keys() & {name for name, value in knobs.items() if not isinstance(value, Mapping)}:
+        adapter = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))
+        try:
+            adapter.validate_python(knobs[name], strict=True)
+        except ValidationError as error:
+            problems.append(f"{key}.{name} = {knobs[name]!r}: {error.errors()[0]['msg']}")
+    return sorted(problems)
+
+
+def _knobs(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key not in _SLICE_KEYS}
+
+
+def _slice(dataset: Dataset, name: str, spec: Mapping[str, Any], offered: Mapping[str, Any]) -> Slice:
+    key = f"data.slices.{name}"
+    try:
+        examples = build(_knobs(spec), dataset, **offered)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+    if not isinstance(examples, Examples):
+        raise UserError(f"{key}: {spec['_target_']} gives {type(examples).__name__}, not kdlab.data.Examples")
+    piece = Slice(examples=examples, reference=spec["reference"], ood=spec["ood"])
+    _check_slice(dataset, key, piece)
+    return piece
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Hold a data set to its contract.
+
+    Every set is float32 and finite, of one shape, with labels in ``[0, C)`` and unique index values; train, validation,
+    test and pool share no index value.
+
+    Raises:
+        UserError: naming the set (``data.<set>``) and the value.
+    """
+    seen: list[tuple[str, Tensor]] = []
+    for name in SPLITS:
+        examples: Examples | None = getattr(dataset, name)
+        if examples is None:
+            continue
+        _check_examples(dataset, f"data.{name}", examples)
+        for other, index in seen:
+            shared = examples.index[torch.isin(examples.index, index)]
+            if len(shared):
+                raise UserError(f"data.{name} and data.{other} share index {int(shared[0])}: splits must be disjoint")
+        seen.append((name, examples.index))
+
+
+def _check_examples(dataset: Dataset, key: str, examples: Examples) -> None:
+    inputs, labels, index = examples.inputs, examples.labels, examples.index
+    if len(examples) == 0:
+        raise UserError(f"{key} is empty: at least one example is needed")
+    if inputs.dtype != torch.float32:
+        raise UserError(f"{key}: inputs are {inputs.dtype}, float32 is needed")
+    if tuple(inputs.shape[1:]) != dataset.input_shape:
+        raise UserError(f"{key}: an example has shape {tuple(inputs.shape[1:])}, data.train has {dataset.input_shape}")
+    finite = torch.isfinite(inputs).flatten(1).all(1)
+    if not finite.all():
+        raise UserError(f"{key}: the input with index {int(index[~finite][0])} is not finite")
+    outside = (labels < 0) | (labels >= dataset.num_classes)
+    if outside.any():
+        at = int(outside.nonzero()[0, 0])
+        raise UserError(
+            f"{key}: label {int(labels[at])} of index {int(index[at])} is not in [0, {dataset.num_classes})"
+        )
+    values, counts = torch.unique(index, return_counts=True)
+    if len(values) != len(index):
+        raise UserError(f"{key}: index {int(values[counts > 1][0])} occurs more than once")
+
+
+def _check_slice(dataset: Dataset, key: str, piece: Slice) -> None:
+    examples, test = piece.examples, dataset.test
+    _check_examples(dataset, key, examples)
+    for name in ("train", "validation", "pool"):
+        other: Examples | None = getattr(dataset, name)
+        shared = examples.index[torch.isin(examples.index, other.index)] if other is not None else examples.index[:0]
+        if len(shared):
+            raise UserError(f"{key}: index {int(shared[0])} belongs to data.{name}: a slice may not hold its examples")
+    rows, known = _rows_in(test.index, examples.index)
+    if piece.reference == "twins" and not known.all():
+        missing = int(examples.index[~known][0])
+        raise UserError(f"{key}: index {missing} is not in data.test: with reference: twins every row needs its twin")
+    if not torch.equal(test.labels[rows[known]], examples.labels[known]):
+        raise UserError(f"{key}: labels differ from those of the test examples with the same index")
+    if piece.reference == "test" and not torch.equal(test.inputs[rows[known]], examples.inputs[known]):
+        raise UserError(
+            f"{key}: inputs differ from those of the test examples with the same index: a transformed test example "
+            "needs reference: twins, another example an index of its own"
+        )
+
+
+def _rows_in(index: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """For each value of ``wanted`` its row in ``index`` (any row where it has none), and whether it has one."""
+    ordered, order = torch.sort(index)
+    at = torch.searchsorted(ordered, wanted).clamp(max=len(index) - 1)
+    return order[at], ordered[at] == wanted

@@ -1,0 +1,144 @@
+"""Slices of any data set: another class prior, or a function applied to every test example."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kdlab.data.dataset import Dataset, Examples
+from kdlab.errors import UserError
+from kdlab.outputs import FloatArray, IntArray
+from kdlab.streams import numpy_generator, stream_seed
+from kdlab.targets import resolve, spec_errors
+
+ExampleFunction = Callable[[FloatArray, np.random.Generator], npt.ArrayLike]
+
+
+def label_shift(
+    dataset: Dataset,
+    *,
+    ratio: float | None = None,
+    weights: Sequence[float] | None = None,
+    size: int | None = None,
+    seed: int | None = None,
+) -> Examples:
+    """Test examples drawn without replacement to another class prior (``reference: test``, ``ood: false``).
+
+    Class counts are the prior times the size, rounded by largest remainder. The rows are unchanged and keep their
+    index. Give exactly one of ``ratio`` and ``weights``.
+
+    Args:
+        dataset: any data set.
+        ratio: how much more frequent class 0 is than the last; between them the prior falls geometrically,
+            ``p_c ~ ratio^(-c / (C - 1))`` (a long tail; Cui et al., CVPR 2019). Below 1 it rises.
+        weights: ``[C]`` relative frequencies, >= 0; a class of weight 0 is absent.
+        size: number of rows, or the most that the test set allows at this prior where that is fewer (or size is None).
+        seed: of the draw; None is the data seed.
+    """
+    prior = _prior(dataset.num_classes, ratio=ratio, weights=weights)
+    labels = dataset.test.labels.numpy()
+    available = np.bincount(labels, minlength=dataset.num_classes)
+    _check_size(size)
+    counts = _counts(prior, available, limit=len(labels) if size is None else size)
+    if counts.sum() == 0:
+        raise UserError("the test set allows no row at this prior: a wanted class has too few examples")
+    generator = numpy_generator("data", "slice", _seed(dataset, seed))
+    rows = [
+        generator.permutation(np.flatnonzero(labels == label))[:count]  # one permutation per class: sizes are nested
+        for label, count in enumerate(counts)
+    ]
+    return dataset.test.select(torch.from_numpy(np.sort(np.concatenate(rows))))
+
+
+def transformed(
+    dataset: Dataset,
+    *,
+    function: str | ExampleFunction,
+    knobs: Mapping[str, Any] | None = None,
+    size: int | None = None,
+    seed: int | None = None,
+) -> Examples:
+    """The first test examples, each passed through a function (``reference: twins``).
+
+    The function is called as ``function(example, generator, **knobs)`` and returns an array of the example's shape. It
+    sees the example in the units of the data (standardisation undone with ``facts["mean"]`` and ``facts["std"]`` where
+    the data set has them), in float64, and a generator keyed by (seed, example index) alone: the same example gets the
+    same draws at every severity, whatever else is in the slice.
+
+    Args:
+        dataset: any data set.
+        function: an import path such as ``my_package.module.clip``, or the function itself.
+        knobs: keywords for the function.
+        size: number of examples; None (or more than there are) is the whole test set.
+        seed: of the draws; None is the data seed.
+    """
+    _check_size(size)
+    call = partial(_resolved(function, knobs or {}), **(knobs or {}))
+    chosen = dataset.test.select(torch.arange(len(dataset.test))[:size])
+    mean, std = (np.asarray(dataset.facts.get(name, value), np.float64) for name, value in (("mean", 0), ("std", 1)))
+    raw = chosen.inputs.numpy().astype(np.float64) * std + mean
+    key = stream_seed("data", "slice", _seed(dataset, seed))
+    made = np.empty_like(raw)
+    for row, index in enumerate(chosen.index.tolist()):
+        result = np.asarray(call(raw[row], np.random.default_rng([key, index])))
+        if result.shape != raw[row].shape:
+            raise UserError(f"function = {function}: gives shape {result.shape} for an example of {raw[row].shape}")
+        made[row] = result
+    inputs = torch.from_numpy(((made - mean) / std).astype(np.float32))
+    return Examples(inputs, chosen.labels, chosen.index)
+
+
+def _resolved(function: str | ExampleFunction, knobs: Mapping[str, Any]) -> Callable[..., npt.ArrayLike]:
+    if not isinstance(function, str):
+        return function
+    found = resolve(function)
+    problems = spec_errors({"_target_": function, "_partial_": True, **knobs}, key="knobs")
+    if problems:
+        raise UserError("\n".join(problems))
+    return found
+
+
+def _check_size(size: int | None) -> None:
+    if size is not None and size < 1:
+        raise UserError(f"size = {size}: at least 1 is needed")
+
+
+def _seed(dataset: Dataset, seed: int | None) -> int:
+    return int(dataset.facts.get("seed", 0)) if seed is None else seed
+
+
+def _prior(num_classes: int, *, ratio: float | None, weights: Sequence[float] | None) -> FloatArray:
+    if (ratio is None) == (weights is None):
+        raise UserError(f"ratio = {ratio}, weights = {weights}: exactly one of the two is needed")
+    if ratio is not None:
+        if not (np.isfinite(ratio) and ratio > 0):
+            raise UserError(f"ratio = {ratio}: a number > 0 is needed")
+        relative = float(ratio) ** -np.linspace(0, 1, num_classes)
+    else:
+        relative = np.asarray(weights, dtype=np.float64)
+        if relative.shape != (num_classes,) or not np.isfinite(relative).all() or (relative < 0).any():
+            raise UserError(f"weights = {weights}: {num_classes} numbers >= 0 are needed, one per class")
+        if relative.sum() == 0:
+            raise UserError(f"weights = {weights}: at least one must be above 0")
+    return np.asarray(relative / relative.sum(), dtype=np.float64)
+
+
+def _apportioned(prior: FloatArray, size: int) -> IntArray:
+    """``[C]`` whole counts that sum to ``size``: shares rounded down, what is left to the largest remainders."""
+    shares = np.round(prior * size, 9)  # 0.1 * 30 must not fall to 2.999...
+    counts = np.floor(shares).astype(np.int64)
+    left = size - int(counts.sum())
+    counts[np.argsort(counts - shares, kind="stable")[:left]] += 1
+    return counts
+
+
+def _counts(prior: FloatArray, available: IntArray, *, limit: int) -> IntArray:
+    """``[C]`` counts of the largest size up to ``limit`` that the classes can all fill."""
+    wanted = prior > 0
+    size = min(limit, int(np.min((available[wanted] + 1) / prior[wanted])))
+    while ((counts := _apportioned(prior, size)) > available).any():
+        size -= 1
+    return counts
