@@ -1,0 +1,13 @@
+"""Networks: families with one size knob, and any ``nn.Module`` a spec names.
+
+Every family takes ``input_shape`` (with the channel axis), ``num_classes`` and the knobs ``width``, ``depth``,
+``norm``, ``dropout``, and returns ``ModelOutput(logits, features)`` with stable feature names;
+``penultimate`` exists in all.
+"""
+
+from kdlab.models.building import as_output, build_model, check_model
+from kdlab.models.cnn1d import CNN1d
+from kdlab.models.cnn2d import CNN2d
+from kdlab.models.mlp import MLP
+
+__all__ = ["MLP", "CNN1d", "CNN2d", "as_output", "build_model", "check_model"]
