@@ -1,0 +1,81 @@
+"""What a term is: a pure, unreduced function with a note of what it needs and how its values are reduced.
+
+Adding a term is one function, one file in ``conf/objective/term`` and one row in the contract test::
+
+    @term(needs=("logits",), reduction="mean", knobs={"temperature": positive})
+    def soft_targets(student, teacher, batch, step, *, temperature, t2_scaling=True): ...
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+Reduction = Literal["mean", "mean_labelled", "sum"]
+REDUCTIONS: tuple[Reduction, ...] = ("mean", "mean_labelled", "sum")
+
+
+class Rule(NamedTuple):
+    """What values a knob may have: a predicate on a number, and the words for the message."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+positive = Rule(lambda value: _is_number(value) and value > 0, "a finite number > 0")
+non_negative = Rule(lambda value: _is_number(value) and value >= 0, "a finite number >= 0")
+fraction = Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
+boolean = Rule(lambda value: isinstance(value, bool), "true or false")
+
+
+def rule_errors(value: Any, rule: Rule, *, key: str) -> list[str]:
+    """What is wrong with the value of a knob; every element of a tensor (one value per student of a stack) is held to
+    the rule.
+    """
+    values = value.flatten().tolist() if isinstance(value, Tensor) else [value]
+    return [f"{key} = {item!r}: {rule.words} is needed" for item in values if not rule.holds(item)][:1]
+
+
+Function = TypeVar("Function", bound=Callable[..., Tensor])
+
+
+def term(
+    *, needs: Iterable[str] = (), reduction: Reduction = "mean", knobs: Mapping[str, Rule] | None = None
+) -> Callable[[Function], Function]:
+    """Mark a function as a term.
+
+    Args:
+        needs: what the teacher must provide, for example ``logits``.
+        reduction: how per-example values become the term: ``mean`` over all rows, ``mean_labelled`` over the labelled
+            rows, or ``sum`` where each row holds its share of a batch value (relational terms).
+        knobs: the rule of each knob, checked when the objective is built.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction = {reduction!r}: one of {', '.join(REDUCTIONS)} is needed")
+
+    def mark(function: Function) -> Function:
+        marks = {"needs": frozenset(needs), "reduction": reduction, "knob_rules": dict(knobs or {})}
+        for name, value in marks.items():
+            setattr(function, name, value)
+        return function
+
+    return mark
+
+
+def reduce_rows(values: Tensor, labelled: Tensor, *, reduction: Reduction) -> Tensor:
+    """Per-example values ``[..., B]`` to one number per leading index ``[...]``, sums divided once by counts.
+
+    A batch without a labelled row has a ``mean_labelled`` of 0, not 0 / 0.
+    """
+    if reduction == "sum":
+        return values.sum(-1)
+    if reduction == "mean":
+        return values.mean(-1)
+    total = torch.where(labelled, values, 0).sum(-1)
+    return total / labelled.sum(-1).clamp(min=1)

@@ -1,0 +1,101 @@
+"""The terms: pure, unreduced functions of (student, teacher, batch, step), each reading like its equation.
+
+Shapes: logits ``[..., B, C]``, labels ``[..., B]``, result ``[..., B]``. A knob may be a number, or a tensor with one
+value per leading index (``[K]`` for a stack of K students). Probabilities stay in log space.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlab.objectives.marks import boolean, fraction, positive, term
+from kdlab.outputs import Batch, ModelOutput, TeacherOutput
+
+NO_LABEL = -100
+"""The label of an unlabelled row, which ``cross_entropy`` gives the value 0."""
+
+
+def over_leading(knob: float | Tensor, *, like: Tensor) -> float | Tensor:
+    """A knob with one value per leading index, in the dtype of logits and with two axes of length 1 for B and C.
+
+    >>> over_leading(torch.ones(5), like=torch.zeros(5, 3, 10)).shape
+    torch.Size([5, 1, 1])
+    """
+    return knob.to(like).reshape(*knob.shape, 1, 1) if isinstance(knob, Tensor) else knob
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """Logits in float32 or better: half precision loses small probabilities."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def log_probs(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
+    """``log softmax(logits / T)`` over classes."""
+    logits = at_least_single(logits)
+    return torch.log_softmax(logits / over_leading(temperature, like=logits), dim=-1)
+
+
+@term(reduction="mean_labelled", knobs={"label_smoothing": fraction})
+def hard_labels(
+    student: ModelOutput, teacher: TeacherOutput | None, batch: Batch, step: int, *, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy with the labels: ``-(1 - e) log p_y - e / C sum_c log p_c``, 0 on unlabelled rows.
+
+    Args:
+        student: the student's output.
+        teacher: not read.
+        batch: labels, and the mask of the rows that have one; the label of another row is not read.
+        step: not read.
+        label_smoothing: e, the share of the target spread evenly over all classes (Szegedy et al. 2016).
+
+    Returns:
+        ``[..., B]`` nats.
+    """
+    logits = at_least_single(student.logits)
+    rows = logits.shape[:-1]
+    labels = torch.where(batch.labelled, batch.labels, NO_LABEL).expand(rows)
+    values = F.cross_entropy(
+        logits.flatten(0, -2),
+        labels.flatten(),
+        reduction="none",
+        ignore_index=NO_LABEL,
+        label_smoothing=label_smoothing,
+    )
+    return values.reshape(rows)
+
+
+@term(needs=("logits",), reduction="mean", knobs={"temperature": positive, "t2_scaling": boolean})
+def soft_targets(
+    student: ModelOutput,
+    teacher: TeacherOutput | None,
+    batch: Batch,
+    step: int,
+    *,
+    temperature: float | Tensor,
+    t2_scaling: bool = True,
+) -> Tensor:
+    """``T^2 KL(teacher_T || student_T)``, summed over classes (Hinton et al. 2015, arXiv:1503.02531).
+
+    T^2 keeps the size of the gradient about the same for every T: the gradient of the KL alone falls as 1 / T^2.
+    A class the teacher gives probability 0 contributes 0.
+
+    Args:
+        student: the student's output.
+        teacher: the teacher's output; its logits are read.
+        batch: not read: soft targets need no labels.
+        step: not read.
+        temperature: T > 0, of both softmaxes.
+        t2_scaling: whether to multiply by T^2.
+
+    Returns:
+        ``[..., B]`` nats (times T^2).
+    """
+    if teacher is None:
+        raise ValueError("the term soft_targets needs a teacher")
+    teacher_log_probs = log_probs(teacher.logits, temperature=temperature)
+    student_log_probs = log_probs(student.logits, temperature=temperature)
+    # 0 log 0 = 0: a teacher's logit of -inf (a class masked out) must not make 0 * inf
+    teacher_log_probs = teacher_log_probs.clamp(min=torch.finfo(teacher_log_probs.dtype).min)
+    factor = over_leading(temperature, like=student_log_probs) ** 2 if t2_scaling else 1
+    # factor and probabilities carry no gradient: one node less a step than scaling the sum
+    return (factor * teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)).sum(-1)
