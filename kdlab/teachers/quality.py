@@ -62,7 +62,7 @@ class Quality:
         if problems:
             raise UserError("\n".join(problems))
         parts = {part: dict(spec.get(part) or {}) for part in PARTS}
-        doses = {name: value for name, value in spec.items() if name not in (*PARTS, "name")}
+        doses = {name: value for name, value in spec.items() if name not in (*PARTS, "name") and value is not None}
         return cls(name=spec["name"], doses=doses, **parts)
 
     @property
