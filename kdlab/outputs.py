@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     labels: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the field's name in the field; tuple.index is not used
     labelled: Tensor
 
 
@@ -56,4 +56,4 @@ class Predictions(NamedTuple):
 
     logits: npt.NDArray[np.float32]
     labels: IntArray
-    index: IntArray
+    index: IntArray  # type: ignore[assignment]

@@ -70,31 +70,21 @@ class TrainingConfig(Section):
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
 
 
-class QualityConfig(BaseModel):
-    """A teacher's quality preset: changed training, transformed outputs, or a control without a network.
-
-    Further keys are its doses (``scale``, ``steps``, ...), read by interpolation.
-    """
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
-    name: str
-    training: dict[str, Any] = {}
-    outputs: Spec | None = None
-    control: Spec | None = None
-
-
 class TeacherConfig(Section):
     """The teacher: architecture, recipe, seed and quality; or a checkpoint of the user's."""
 
     model: Spec
     training: TrainingConfig
     seed: Annotated[int, Field(ge=0)]
-    quality: QualityConfig
+    quality: Spec
     checkpoint: str | None = None
 
     def effective_training(self) -> TrainingConfig:
         """The recipe with what the quality preset changes in it (an under-trained teacher: its steps)."""
-        return TrainingConfig.model_validate({**self.training.model_dump(), **self.quality.training})
+        from kdlab.teachers import Quality
+
+        merged = Quality.from_spec(self.quality).merged_training(self.training.model_dump())
+        return TrainingConfig.model_validate(merged)
 
 
 class ObjectiveConfig(BaseModel):
@@ -123,7 +113,7 @@ class EvaluationConfig(Section):
 
     sets: list[Literal["train", "validation", "test", "slices"]] = list(SETS)
     batch_size: Annotated[int, Field(gt=0)] = 1000
-    keep_predictions: Literal["all", "test", "none"] = "all"
+    keep_predictions: Literal["all", "test", "none"] | None = None
     latency: LatencyConfig = LatencyConfig()
 
 
@@ -280,10 +270,16 @@ def _target_problems(plain: Mapping[str, Any]) -> list[str]:
     for part in ("training", "teacher.training"):
         check(f"{part}.optimizer", provided=("params",))
         check(f"{part}.schedule", provided=("optimizer", "T_max", "total_steps", "total_iters"))
-    for name in _at(plain, "objective.terms") or {}:
-        check(f"objective.terms.{name}", provided=("student", "teacher", "batch", "step"), without=("weight",))
-    check("teacher.quality.outputs", provided=("teacher",))
-    check("teacher.quality.control", provided=("num_classes",))
+    terms = _at(plain, "objective.terms")
+    if isinstance(terms, Mapping) and all(isinstance(term, Mapping) for term in terms.values()):
+        from kdlab.objectives import objective_errors
+
+        problems += objective_errors(terms)
+    quality = _at(plain, "teacher.quality")
+    if isinstance(quality, Mapping):
+        from kdlab.teachers import quality_errors
+
+        problems += quality_errors(quality)
     return problems
 
 
@@ -298,18 +294,15 @@ def _at(plain: Mapping[str, Any], key: str) -> Any:
 
 def _cross_problems(config: RunConfig) -> list[str]:
     problems = []
-    for name, term in config.objective.terms.items():
-        weight = term.get("weight")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-            problems.append(f"objective.terms.{name}.weight = {weight!r}: must be a finite number of at least 0")
     if config.teacher is None and any(needs_teacher(term) for term in config.objective.terms.values()):
         problems.append("teacher = None: the objective has terms that learn from a teacher")
     if config.teacher is not None:
         try:
             config.teacher.effective_training()
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                problems.append("teacher.quality.training." + _message(detail))
+            problems += ["teacher.quality.training." + _message(detail) for detail in error.errors(include_url=False)]
+        except UserError:
+            pass  # the preset itself is wrong: reported by the check of the targets
     for entry in config.study.compare:
         known = {*config.study.arms, "scratch"}
         unknown = [arm for arm in entry if arm not in known]

@@ -6,15 +6,24 @@ named ``seeds`` at every depth, so reports can strip them and group what differs
 
 import copy
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kdlab.errors import UserError
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import TRAINING_VERSION, identity, run_id
-from kdlab.schema import DataConfig, RunConfig, TeacherConfig, TrainingConfig, identity_view, read_config
+from kdlab.schema import (
+    DataConfig,
+    RunConfig,
+    TeacherConfig,
+    TrainingConfig,
+    identity_view,
+    needs_teacher,
+    read_config,
+)
+from kdlab.teachers import Quality
 
 HARD_LABELS = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}
 
@@ -28,6 +37,7 @@ class PlannedRun:
     identity_config: Mapping[str, Any]
     identity: str
     parent: "PlannedRun | None" = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def run_id(self) -> str:
@@ -55,27 +65,27 @@ class Plan:
         return list({planned.run_id: planned for planned in ordered}.values())
 
 
-def plan(config: RunConfig) -> Plan:
-    """The plan of a student's config."""
+def plan(config: RunConfig, overrides: Sequence[str] = ()) -> Plan:
+    """The plan of a student's config; ``overrides`` are what the user asked for it with."""
     twin = _network(scratch_config(config), role="scratch", teacher=None)
-    uses_teacher = any(_needs(term) for term in effective_terms(config.objective.terms).values())
+    uses_teacher = any(needs_teacher(term) for term in effective_terms(config.objective.terms).values())
     teacher = plan_teacher(config) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)
-    return Plan(twin if student.identity == twin.identity else student, twin, teacher)
+    asked = twin if student.identity == twin.identity else student
+    return Plan(replace(asked, overrides=tuple(overrides)), twin, teacher)
 
 
 def plan_teacher(config: RunConfig) -> PlannedRun:
     """The teacher of a config: trained, loaded from a checkpoint, a transformation of one of these, or a control."""
     if config.teacher is None:
         raise UserError("teacher = None: this config names no teacher")
-    teacher = config.teacher
-    if teacher.quality.control is not None:
-        return _planned("teacher", config, {"control": dict(teacher.quality.control), "data": _data(config.data)})
-    parent = _planned("teacher", config, _teacher_weights(config, teacher))
-    if teacher.quality.outputs is None:
+    quality = Quality.from_spec(config.teacher.quality)
+    if not quality.needs_network:
+        return _planned("teacher", config, {**quality.transformation, "data": _data(config.data)})
+    parent = _planned("teacher", config, _teacher_weights(config, config.teacher))
+    if not quality.transformation:
         return parent
-    transformed = {"parent": parent.identity_config, "outputs": dict(teacher.quality.outputs)}
-    return _planned("teacher", config, transformed, parent=parent)
+    return _planned("teacher", config, {"parent": parent.identity_config, **quality.transformation}, parent=parent)
 
 
 def scratch_config(config: RunConfig) -> RunConfig:
@@ -84,12 +94,6 @@ def scratch_config(config: RunConfig) -> RunConfig:
     plain["objective"] = {"terms": {"hard_labels": dict(HARD_LABELS)}}
     plain["teacher"] = None
     return read_config(plain)
-
-
-def _needs(term: Mapping[str, Any]) -> bool:
-    from kdlab.schema import needs_teacher
-
-    return needs_teacher(term)
 
 
 def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher: PlannedRun | None) -> PlannedRun:
@@ -139,14 +143,11 @@ def _training(training: TrainingConfig) -> dict[str, Any]:
 
 
 def _role_seeds(planned: PlannedRun) -> dict[str, int | None]:
-    config = planned.config
-    teacher_seed = None
-    if config.teacher is not None and config.teacher.quality.control is None and config.teacher.checkpoint is None:
-        teacher_seed = config.teacher.seed
-    if planned.role == "teacher":
-        return {"teacher": teacher_seed}
-    taught = planned.identity_config.get("teacher") is not None
-    return {"student": config.seed, "teacher": teacher_seed if taught else None}
+    described = planned.identity_config
+    taught_by = described if planned.role == "teacher" else described.get("teacher") or {}
+    weights = taught_by.get("parent", taught_by)
+    teacher_seed = weights.get("seeds", {}).get("teacher")
+    return {"teacher": teacher_seed, "student": None if planned.role == "teacher" else planned.config.seed}
 
 
 def file_hash(path: Path) -> str:

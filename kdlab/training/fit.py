@@ -97,7 +97,7 @@ def fit(
     trainer = _trainer(recipe, runtime, role=role, seed=seed)
     device = trainer.strategy.root_device
     resumed = runtime.checkpoint if runtime.checkpoint is not None and runtime.checkpoint.exists() else None
-    started_at = _saved_step(resumed)
+    started_at = 0 if resumed is None else saved_step(resumed)
     batches = TrainingBatches(train, batch_size=recipe.batch_size, role=role, seed=seed, device=device)
     holdout = EvaluationBatches(validation, batch_size=runtime.evaluation_batch_size, device=device)
     started = time.perf_counter()
@@ -133,9 +133,8 @@ def _trainer(recipe: Recipe, runtime: Runtime, *, role: Role, seed: int) -> pl.T
         )
 
 
-def _saved_step(checkpoint: Path | None) -> int:
-    if checkpoint is None:
-        return 0
+def saved_step(checkpoint: Path) -> int:
+    """The optimizer step at which a checkpoint was saved."""
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
 
 

@@ -1,0 +1,59 @@
+"""The front door: ``kdlab COMMAND ...``. Nothing heavy is imported before a command needs it.
+
+``run``, ``sweep`` and ``teacher`` speak Hydra's own grammar; this file only finds the command, puts options and
+overrides into the order Hydra wants, and turns what went wrong into a few lines and a true exit code.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from kdlab.commands.help import COMMANDS, command_help, main_help
+from kdlab.errors import nearest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code (0 done, 1 some runs failed, 2 a mistake in what was asked, 130 Ctrl-C)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(main_help())
+        return 0
+    if words[0] in ("-V", "--version"):
+        from kdlab import __version__
+
+        print(f"kdlab {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        print(f"kdlab: no command '{name}'; {nearest(name, COMMANDS)} (kdlab --help)", file=sys.stderr)
+        return 2
+    if any(word in ("-h", "--help") for word in rest):
+        print(command_help(name))
+        return 0
+    from kdlab.commands.failures import reported
+
+    return reported(lambda: _command(name)(rest), command=f"kdlab {name} {' '.join(rest)}".strip())
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    if name in ("run", "sweep", "teacher"):
+        from kdlab.commands import hydra_front
+
+        return {"run": hydra_front.run, "sweep": hydra_front.sweep, "teacher": hydra_front.teacher}[name]
+    from kdlab.commands import reading
+
+    return {"evaluate": reading.evaluate, "report": reading.report, "list": reading.list_runs}[name]
+
+
+def entry() -> None:
+    """The console script: exits with the code, and quietly where the reader of the pipe has gone."""
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,147 @@
+"""The help pages, written by hand and printed without importing anything heavy."""
+
+from kdlab.commands.places import names_under, resource
+
+COMMANDS = {
+    "run": "train and measure one student, or many with -m",
+    "sweep": "run a sweep file: a question, its grid and its arms",
+    "teacher": "train and measure a teacher alone",
+    "evaluate": "measure a finished run again from its weights",
+    "report": "write the tables and figures of a study",
+    "list": "show the runs of the store, or of a study",
+}
+
+
+def main_help() -> str:
+    """The first page."""
+    commands = "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+    return f"""kdlab: when does knowledge distillation help, when does it fail, and what fixes it?
+
+Usage:  kdlab COMMAND [options] [key=value ...]
+
+Commands:
+{commands}
+
+First steps:
+  kdlab run                                     distil one student on mnist1d, with its teacher and its scratch twin
+  kdlab run data=digits student.width=32        another data set; teacher and recipe follow it
+  kdlab run -m objective.temperature=1,2,4      a grid
+  kdlab sweep temperature_alpha                 a question with its grid; then: kdlab report temperature_alpha
+
+kdlab COMMAND --help says more. Runs are kept in ./runs (store.root=...), reports in ./reports (report.root=...);
+every run is mirrored to Weights & Biases, offline unless tracker.mode=online."""
+
+
+def command_help(name: str) -> str:
+    """The page of a command."""
+    return {
+        "run": _run_help,
+        "sweep": _sweep_help,
+        "teacher": _teacher_help,
+        "evaluate": _evaluate_help,
+        "report": _report_help,
+        "list": _list_help,
+    }[name]()
+
+
+def _run_help() -> str:
+    groups = "\n".join(f"  {group + '=':<22}{', '.join(names_under(resource('conf') / group))}" for group in _GROUPS)
+    return f"""kdlab run: train and measure one student; its teacher and its scratch twin are found or made.
+
+Usage:  kdlab run [-m] [--cfg job] [--config-dir DIR] [key=value ...]
+
+Choices:
+{groups}
+
+Knobs:
+  objective.temperature=4   T, softens teacher and student          objective.alpha=0.9   weight of the soft targets
+  student.width=64          student size                            seed=0                student; teacher.seed follows
+  training.steps=2000       equal for student and twin              training.optimizer.lr=0.003
+  teacher.quality.scale=3   dose of the chosen quality              teacher.checkpoint=FILE   weights of your own
+
+  loss = (1 - alpha) CE(labels, student) + alpha T^2 KL(teacher_T || student_T)
+
+Options:
+  -m                  every combination of the values given: kdlab run -m objective.temperature=1,2,4 student.width=32,64
+  --cfg job           print the whole config and stop
+  --config-dir DIR    your own configs, in the same folders (DIR/data/mine.yaml gives data=mine)
+  force=true          train again what is finished
+
+Further:
+  '+objective/term@objective.terms.hint=hint'   adds one term to the objective
+  evaluation.keep_predictions=all|test|none     what is kept of the forward passes
+  tracker.mode=offline|online|auto|disabled     Weights & Biases
+
+The folder of the run is the last line printed."""
+
+
+_GROUPS = ("data", "student", "teacher/model", "teacher/quality", "objective", "training/optimizer", "training/schedule")
+
+
+def _sweep_help() -> str:
+    rows = "\n".join(f"  {name:<22}{sweep_question(name)}" for name in names_under(resource("sweeps")))
+    return f"""kdlab sweep: run a sweep file. Every point is checked before the first one trains; what is finished is skipped.
+
+Usage:  kdlab sweep NAME [key=value ...]
+
+Sweeps:
+{rows}
+
+A value on the command line replaces the file's grid for that key:
+  kdlab sweep temperature_alpha seed='range(0,16)' objective.temperature=1,4
+  kdlab sweep temperature_alpha data=digits study.name=digits/temperature_alpha
+  kdlab sweep temperature_alpha hydra/launcher=joblib hydra.launcher.n_jobs=2
+
+A point that fails does not stop the others; the exit code is then 1 and the same command runs what is missing.
+Afterwards: kdlab report NAME."""
+
+
+def sweep_question(name: str) -> str:
+    """The question of a sweep file, without a YAML parser (this page is instant)."""
+    path = resource("sweeps") / f"{name}.yaml"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip().startswith("question:"):
+            return line.split(":", 1)[1].strip().strip("'\"")
+    return ""
+
+
+def _teacher_help() -> str:
+    return """kdlab teacher: train and measure a teacher alone (a student's run does this by itself when it needs one).
+
+Usage:  kdlab teacher [-m] [key=value ...]
+
+  kdlab teacher data=digits teacher.seed=3
+  kdlab teacher teacher/quality=weak teacher.quality.steps=100
+  kdlab teacher -m teacher.seed='range(0,8)'
+
+The folder of the teacher is the last line printed."""
+
+
+def _evaluate_help() -> str:
+    return """kdlab evaluate: measure a finished run again from its weights, and write its record anew.
+
+Usage:  kdlab evaluate RUN [store.root=DIR] [evaluation.key=value ...]
+
+RUN is the path of a run folder, a run id, or a unique prefix of one.
+
+  kdlab evaluate 3fa1
+  kdlab evaluate runs/3fa1b2c4d5e6f708 evaluation.keep_predictions=all
+
+Nothing from a run folder is executed: a config that names a class outside kdlab, torch and timm is refused, unless
+allow_targets=[my.package] says that you trust it."""
+
+
+def _report_help() -> str:
+    return """kdlab report: write tables (Markdown, CSV, LaTeX), figures and records.jsonl of a study.
+
+Usage:  kdlab report [STUDY] [--prune] [store.root=DIR] [report.root=DIR]
+
+Reads the store and the records.jsonl that is already there, merges them by run id and drops nothing, unless --prune
+asks to forget the runs that the store's study no longer lists. Without runs (a fresh clone) it rebuilds the same bytes
+from records.jsonl alone. Without STUDY every folder with a records.jsonl is rebuilt, and the tables in README.md."""
+
+
+def _list_help() -> str:
+    return """kdlab list: show the runs of the store, or of one study with what is still missing.
+
+Usage:  kdlab list [STUDY] [store.root=DIR]"""

@@ -1,0 +1,78 @@
+"""The lab: what the runs of one process share, and the small services every run needs."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdlab.data import Dataset, load_dataset
+from kdlab.outputs import Predictions
+from kdlab.records.identity import canonical_json
+from kdlab.records.store import Store
+from kdlab.schema import RunConfig
+from kdlab.tracking.base import Tracker
+
+
+def say(text: str) -> None:
+    """Print a line for the user; a closed pipe (``kdlab sweep X | head``) must not fail a run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115 - nobody reads any more; later prints vanish too
+
+
+@dataclass
+class Lab:
+    """Store, tracker, and what was loaded already: data sets and teachers' predictions are shared between runs."""
+
+    store: Store
+    tracker: Tracker
+    memory: dict[str, Dataset] = field(default_factory=dict)
+    taught: dict[str, Mapping[str, Predictions]] = field(default_factory=dict)
+
+    def dataset(self, config: RunConfig) -> Dataset:
+        """The data set of a config, loaded once (two are kept: a sweep rarely needs more at a time)."""
+        wants_slices = "slices" in config.evaluation.sets
+        slices = {name: _slice_spec(piece) for name, piece in config.data.slices.items()} if wants_slices else {}
+        spec = {"name": config.data.name, "seed": config.data.seed, **config.data.spec}
+        key = canonical_json({"spec": spec, "slices": slices})
+        if key not in self.memory:
+            while len(self.memory) >= 2:
+                self.memory.pop(next(iter(self.memory)))
+            self.memory[key] = load_dataset(
+                spec, slices, cache_dir=cache_dir(config), progress=config.trainer.progress
+            )
+        return self.memory[key]
+
+    def remember(self, run_id: str, predictions: Mapping[str, Predictions]) -> None:
+        """Keep a teacher's predictions at hand (a few teachers: some MB each)."""
+        while len(self.taught) >= 4:
+            self.taught.pop(next(iter(self.taught)))
+        self.taught[run_id] = predictions
+
+
+def cache_dir(config: RunConfig) -> Path:
+    """Where data sets are cached: ``data.cache_dir``, else the user's cache folder (shared by all stores)."""
+    if config.data.cache_dir is not None:
+        return Path(config.data.cache_dir).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("kdlab") / "data"
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """The device that evaluation and latency run on: the one the trainer picks."""
+
+    accelerator = config.trainer.accelerator
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _slice_spec(piece: Any) -> dict[str, Any]:
+    return {**piece.spec, "reference": piece.reference, "ood": piece.ood}

@@ -1,0 +1,220 @@
+"""The teacher of a student: found by identity, or trained once, with a full record of its own in the same store.
+
+A teacher that only transforms another (over-confident, ...) shares that parent over all its doses; the record names it.
+Its accuracy on our own loader is measured, and so known, before any student trains.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from kdlab.data import Dataset
+from kdlab.data.dataset import Examples
+from kdlab.evaluation.predict import predict_teacher
+from kdlab.experiments.assess import Assessment, TaughtBy, assess, chosen_sets
+from kdlab.experiments.lab import Lab, device_of, say
+from kdlab.experiments.latency import latency_of
+from kdlab.experiments.fitting import train
+from kdlab.experiments.plan import HARD_LABELS, PlannedRun
+from kdlab.experiments.runs import Desk, Made, obtain
+from kdlab.models import build_model, check_model
+from kdlab.objectives import Objective
+from kdlab.outputs import Predictions
+from kdlab.records.record import RunRecord
+from kdlab.records.weights import load_weights, match_state, read_state
+from kdlab.schema import RunConfig, TeacherConfig
+from kdlab.streams import stream_seed
+from kdlab.teachers import Quality, Teacher, make_teacher
+
+NO_TEACHER_OF_ITS_OWN = "a teacher was taught by no other network"
+PARENT_KEYS = ("validation/parent_accuracy", "test/parent_accuracy")
+NETWORK_KEYS = ("cost/", "cost/train_seconds", "cost/stack_size", "latency/", "throughput/", *PARENT_KEYS)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A teacher ready to teach: the provider, its record, and the network behind it (None for a control)."""
+
+    provider: Teacher
+    record: RunRecord
+    is_network: bool
+
+
+def obtain_teacher(planned: PlannedRun, lab: Lab, *, force: bool = False) -> Taught:
+    """Find or make the teacher of ``planned`` (its parent first), and put it together."""
+    source = planned.parent or planned
+    if _quality(planned.config).needs_network:
+        record = obtain(source, lab, lambda desk: _trained(source, lab, desk), force=force)
+        assembled = assemble(planned, lab)
+        if planned.parent is None:
+            return Taught(assembled.provider, record, True)
+    else:
+        assembled = assemble(planned, lab)
+    record = obtain(planned, lab, lambda desk: _transformed(planned, assembled, lab), force=force)
+    return Taught(assembled.provider, record, assembled.network is not None)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A teacher put together from finished weights: what answers, and the network behind it."""
+
+    provider: Teacher
+    network: nn.Module | None
+
+
+def assemble(planned: PlannedRun, lab: Lab) -> Assembled:
+    """The provider of a planned teacher, from the finished weights of its network."""
+    dataset = lab.dataset(planned.config)
+    quality = _quality(planned.config)
+    network = load_network(planned.parent or planned, lab, dataset) if quality.needs_network else None
+    provider = make_teacher(quality, network, num_classes=dataset.num_classes, validation=dataset.validation)
+    return Assembled(provider, network)
+
+
+def _quality(config: RunConfig) -> Quality:
+    assert config.teacher is not None
+    return Quality.from_spec(config.teacher.quality)
+
+
+def build_teacher_network(config: RunConfig, dataset: Dataset) -> nn.Module:
+    """The teacher's architecture, initialised from the stream (teacher, init, seed)."""
+    assert config.teacher is not None
+    shape = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
+    seed = stream_seed("teacher", "init", config.teacher.seed)
+    network = build_model(config.teacher.model, **shape, seed_value=seed, key="teacher.model")
+    check_model(network, **shape, key="teacher.model")
+    return network
+
+
+def load_network(planned: PlannedRun, lab: Lab, dataset: Dataset) -> nn.Module:
+    """The trained network of a finished teacher, in eval mode."""
+    network = build_teacher_network(planned.config, dataset)
+    match_state(network, load_weights(lab.store.folder(planned.run_id) / "weights.safetensors"))
+    return network.eval()
+
+
+def load_checkpoint(teacher: TeacherConfig, network: nn.Module) -> nn.Module:
+    """The user's own weights in the teacher's architecture: safetensors, state_dict or Lightning .ckpt."""
+    assert teacher.checkpoint is not None
+    match_state(network, read_state(Path(teacher.checkpoint)))
+    return network.eval()
+
+
+def teacher_predictions(taught: Taught, config: RunConfig, lab: Lab) -> TaughtBy:
+    """What the network that taught says of the chosen sets: remembered, kept in its folder, or computed now."""
+    if not taught.is_network:
+        return TaughtBy(None, "the control that taught is no network")
+    names = chosen_sets(config, lab.dataset(config))
+    return TaughtBy(_said_of(names, taught, config, lab), "")
+
+
+def transfer_targets(taught: Taught, config: RunConfig, lab: Lab) -> Predictions:
+    """The teacher's logits on the transfer set, here the training set."""
+    return _said_of({"train": lab.dataset(config).train}, taught, config, lab)["train"]
+
+
+def _said_of(
+    sets: Mapping[str, Examples], taught: Taught, config: RunConfig, lab: Lab
+) -> dict[str, Predictions]:
+    known = dict(lab.taught.get(taught.record.run_id, {}))
+    for name, examples in sets.items():
+        if name not in known:
+            known[name] = _predicted(taught.provider, examples, config)
+    lab.remember(taught.record.run_id, known)
+    return {name: known[name] for name in sets}
+
+
+def _predicted(provider: Teacher, examples: Examples, config: RunConfig) -> Predictions:
+    device = device_of(config)
+    return predict_teacher(
+        provider.to(device), examples, batch_size=config.evaluation.batch_size, device=device
+    )
+
+
+def _trained(planned: PlannedRun, lab: Lab, desk: Desk) -> Made:
+    """Train a teacher on hard labels (or load the user's weights), and measure it."""
+    config = planned.config
+    assert config.teacher is not None
+    dataset = lab.dataset(config)
+    network = build_teacher_network(config, dataset)
+    seconds: float | None = None
+    if config.teacher.checkpoint is not None:
+        load_checkpoint(config.teacher, network)
+        facts: dict[str, Any] = {"checkpoint": Path(config.teacher.checkpoint).name}
+    else:
+        trained = train(
+            network,
+            Objective.from_specs({"hard_labels": HARD_LABELS}),
+            planned=planned,
+            recipe=config.teacher.effective_training(),
+            dataset=dataset,
+            desk=desk,
+            role="teacher",
+            seed=config.teacher.seed,
+        )
+        seconds, facts = trained.seconds, trained.facts
+    provider = make_teacher(Quality(name="standard"), network, num_classes=dataset.num_classes)
+    assessment = _measured(planned, Assembled(provider, network), lab, seconds=seconds, parent=None)
+    return Made(network, assessment, {"weights": {"hard_labels": 1.0}}, facts)
+
+
+def _transformed(planned: PlannedRun, assembled: Assembled, lab: Lab) -> Made:
+    """Measure a teacher that has no weights of its own."""
+    parent = None if planned.parent is None else lab.store.load(planned.parent.run_id)
+    seconds = None if parent is None else parent.metrics.get("cost/train_seconds")
+    return Made(None, _measured(planned, assembled, lab, seconds=seconds, parent=parent), {}, {})
+
+
+def measure_teacher(planned: PlannedRun, lab: Lab, record: RunRecord) -> Assessment:
+    """Measure a finished teacher again, from its weights or its parent's."""
+    parent = None if planned.parent is None else lab.store.load(planned.parent.run_id)
+    seconds = record.metrics.get("cost/train_seconds")
+    return _measured(planned, assemble(planned, lab), lab, seconds=seconds, parent=parent)
+
+
+def _measured(
+    planned: PlannedRun, assembled: Assembled, lab: Lab, *, seconds: float | None, parent: RunRecord | None
+) -> Assessment:
+    """Everything the record of a teacher says about it."""
+    config = planned.config
+    assert config.teacher is not None
+    dataset = lab.dataset(config)
+    network = assembled.network
+    latency = None
+    if network is not None:
+        latency = latency_of(config.teacher.model, None, config=config, dataset=dataset, lab=lab)
+    extra: dict[str, float | None] = {
+        "cost/train_seconds": seconds,
+        "cost/stack_size": None if seconds is None else 1.0,
+        **{key: None if parent is None else parent.metrics.get(key.replace("parent_", "")) for key in PARENT_KEYS},
+    }
+    assessment = assess(
+        lambda examples: _predicted(assembled.provider, examples, config),
+        role="teacher",
+        config=config,
+        dataset=dataset,
+        teacher=TaughtBy(None, NO_TEACHER_OF_ITS_OWN),
+        network=network,
+        latency=latency,
+        extra=extra,
+        why=_reasons(network, parent),
+    )
+    accuracy = assessment.metrics.get("validation/accuracy")
+    shown = "" if accuracy is None or network is None else f": validation accuracy {accuracy:.4f}"
+    say(f"  teacher {planned.run_id} ({config.teacher.quality['name']}){shown}")
+    return assessment
+
+
+def _reasons(network: nn.Module | None, parent: RunRecord | None) -> dict[str, str]:
+    """Why keys of a teacher's record stay undefined, by prefix."""
+    reasons = {"": NO_TEACHER_OF_ITS_OWN, "latency/": "not measured: evaluation.latency.enabled is false"}
+    reasons["throughput/"] = reasons["latency/"]
+    reasons["cost/train_seconds"] = reasons["cost/stack_size"] = "loaded from a checkpoint, not trained here"
+    if parent is None:
+        reasons |= dict.fromkeys(PARENT_KEYS, "a trained teacher is no transformation of another")
+    if network is None:
+        reasons |= dict.fromkeys(NETWORK_KEYS, "this control has no network")
+    return reasons
