@@ -200,7 +200,7 @@ def _result(times: Sequence[FloatArray], *, batch_size: int, contended: bool, fa
     every = np.concatenate(times)
     p50, p90, p99 = np.percentile(every, [50, 90, 99], axis=0)
     resampled = _resampled_p99(times)
-    low, high = np.percentile(resampled[:, 0], [2.5, 97.5])
+    low, high = _p99_interval(every[:, 0], resampled[:, 0])
     metrics: dict[str, float | None] = {
         "latency/p50_ms": p50[0], "latency/p90_ms": p90[0], "latency/p99_ms": p99[0],
         "latency/p99_ms_low": low, "latency/p99_ms_high": high,
@@ -219,6 +219,18 @@ def _result(times: Sequence[FloatArray], *, batch_size: int, contended: bool, fa
         facts = facts | {"reference": {"p50_ms": float(p50[1]), "p90_ms": float(p90[1]), "p99_ms": float(p99[1])}}
     plain = {key: None if value is None else float(value) for key, value in metrics.items()}
     return LatencyResult(plain, undefined, facts)
+
+
+def _p99_interval(times: FloatArray, resampled: FloatArray) -> tuple[float, float]:
+    """The wider end on each side of two intervals of a 99th percentile, for one stretch of time on one machine.
+
+    Resampled blocks see that calls of a block belong together, but ten of them alone cover 86 % where the calls are
+    independent; order statistics (ranks ``n q +- 1.96 sqrt(n q (1 - q))``) are right there and blind to blocks.
+    """
+    half = 1.96 * np.sqrt(0.99 * 0.01 / len(times))
+    ranks = np.quantile(times, np.clip([0.99 - half, 0.99 + half], 0.0, 1.0))
+    blocks = np.percentile(resampled, [2.5, 97.5])
+    return float(min(ranks[0], blocks[0])), float(max(ranks[1], blocks[1]))
 
 
 def _resampled_p99(times: Sequence[FloatArray]) -> FloatArray:
