@@ -81,8 +81,11 @@ class RunRecord:
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise ValueError(f"schema_version {version!r}: this kdlab reads versions up to {SCHEMA_VERSION}")
         known = {f.name for f in dataclasses.fields(cls)}
-        missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING
-                   and f.default_factory is dataclasses.MISSING and f.name not in data]
+        missing = [
+            f.name
+            for f in dataclasses.fields(cls)
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in data
+        ]
         if missing:
             raise ValueError(f"not a record: {', '.join(missing)} missing")
         return cls(**{key: value for key, value in data.items() if key in known})
