@@ -263,7 +263,8 @@ def _make_signals(
     templates, arguments = get_templates(), _package_arguments(knobs)
     made = np.empty((len(labels), LENGTH), dtype=np.float32)
     with _numpy_global_state():
-        bar = tqdm(range(len(labels)), desc=f"mnist1d {title}", unit="example", leave=False, disable=not progress)
+        silent = None if progress else True  # None: tqdm itself is silent where the output is no terminal
+        bar = tqdm(range(len(labels)), desc=f"mnist1d {title}", unit="example", leave=False, disable=silent)
         for row in bar:
             np.random.seed([seed, int(index[row])])  # noqa: NPY002 the package draws from the global generator alone
             made[row], _ = transform(templates["x"][labels[row]], templates["t"], arguments)

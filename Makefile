@@ -1,0 +1,52 @@
+# kdlab. `make` alone lists the targets; every target installs what it needs, once.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# One thread per process: two OpenMP processes on two cores slow each other up to a hundredfold.
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test check format bench studies lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## make .venv with .venv/bin/kdlab, every version as constraints.txt pins it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=/path/to/python3.11)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[joblib,dev]'
+	@touch $@
+
+quickstart: $(STAMP) ## teachers, students, twins, controls on real digits; ends with a report to look at
+	$(BIN)/kdlab sweep quickstart
+	$(BIN)/kdlab report quickstart
+
+test: $(STAMP) ## all tests, no network, no GPU, under 6 minutes on 2 cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q tests
+
+check: $(STAMP) ## ruff, ruff format, mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## what takes longer than a test: speed ratios side by side, coverage of the intervals at full size
+	$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
+
+studies: $(STAMP) ## run every committed study again (resumes where it stopped) and rebuild all reports
+	$(BIN)/kdlab sweep temperature_alpha
+	$(BIN)/kdlab report
+
+lock: $(STAMP) ## write constraints.txt from what is installed
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## remove .venv and what tools left; runs and reports stay
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,75 @@
+"""``kdlab report``: the tables and figures of one study, or of all, and the tables of the README beside them."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdlab.commands.places import resource
+from kdlab.commands.reading import parse, settings
+from kdlab.errors import UserError
+from kdlab.experiments.lab import say
+
+WORDS = ("question", "hypothesis", "cost", "says")
+
+
+def report(words: list[str]) -> int:
+    """``kdlab report [STUDY] [--prune] [store.root=...] [report.root=...]``."""
+    from kdlab.records.studies import studies
+    from kdlab.reporting.report import find_reports
+
+    asked = parse(words, command="report", flags=("--prune",))
+    here = settings(asked.overrides)
+    store, root = Path(here.store.root).expanduser().absolute(), Path(here.report.root).expanduser().absolute()
+    if asked.names:
+        text = write(asked.names[0], store_root=store, report_root=root, prune="--prune" in asked.flags)
+        say(f"{text}\n")
+        say(str(Path(here.report.root) / asked.names[0] / "README.md"))
+        return 0
+    known = sorted({*(find_reports(root) if root.is_dir() else []), *(studies(store) if store.is_dir() else [])})
+    if not known:
+        raise UserError(f"no study in {here.store.root} and no report in {here.report.root}: kdlab sweep NAME makes one")
+    for name in known:
+        write(name, store_root=store, report_root=root, prune="--prune" in asked.flags)
+        say(str(Path(here.report.root) / name / "README.md"))
+    readme = root.parent / "README.md"
+    if readme.is_file() and rebuild_readme(readme, root):
+        say(f"{readme.name}: tables rebuilt")
+    return 0
+
+
+def write(name: str, *, store_root: Path, report_root: Path, prune: bool = False) -> str:
+    """Write the report of a study; returns the short table for the terminal."""
+    from kdlab.reporting.report import write_report
+    from kdlab.reporting.sources import study_lines
+
+    lines = study_lines(store_root, report_root, name, prune=prune)
+    lines = [{**lines[0], **words_of(lines[0].get("sweep"))}, *lines[1:]]
+    return str(write_report(report_root / name, lines=lines).summary_text)
+
+
+def words_of(sweep: str | None) -> dict[str, Any]:
+    """What the sweep file says of its study today: words about a result stand there, and nowhere in a report folder."""
+    path = resource("sweeps") / f"{sweep}.yaml"
+    if sweep is None or not path.is_file():
+        return {}
+    study = yaml.safe_load(path.read_text(encoding="utf-8")).get("study", {})
+    return {key: study[key] for key in WORDS if key in study}
+
+
+def rebuild_readme(readme: Path, report_root: Path) -> bool:
+    """Rebuild the study tables and the table of keys in a README; True if that changed it."""
+    from kdlab.evaluation.keys import table_markdown
+    from kdlab.records.atomic import write_text
+    from kdlab.reporting.report import rebuild_readme_tables
+
+    changed = rebuild_readme_tables(readme, report_root)
+    before = readme.read_text(encoding="utf-8")
+    start, end = "<!-- kdlab:keys -->", "<!-- /kdlab:keys -->"
+    if start not in before or end not in before:
+        return changed
+    head, rest = before.split(start, 1)
+    after = f"{head}{start}\n{table_markdown().rstrip()}\n{end}{rest.split(end, 1)[1]}"
+    if after != before:
+        write_text(readme, after)
+    return changed or after != before
