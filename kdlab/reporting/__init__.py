@@ -1,0 +1,1 @@
+"""Reporting: from compact records to intervals, verdicts, tables, figures and the generated report of a study."""

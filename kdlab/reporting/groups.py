@@ -1,0 +1,317 @@
+"""Groups of runs that differ in seeds alone, and what to call them.
+
+A report never pools over config: runs are grouped by data set, then by every identity key other than seeds, and by
+arm. A group is named after the overrides its points were asked for; where two names collide, the identity keys that
+tell them apart are added.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kdlab.reporting.compact import Line, override_key
+
+TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
+OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
+SHORT_NAMES: Mapping[str, str] = {"objective.temperature": "T", "objective.alpha": "alpha"}
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs that differ in seeds alone.
+
+    Args:
+        data: the data set.
+        role: student, scratch or teacher.
+        quality: of the teacher the students had, None without one.
+        arms: the arms it belongs to (one for students; all that name the run otherwise).
+        phase: the phase of the study.
+        label: its name, unique in the data set.
+        knobs: override key -> value, common to all its points, seeds left out.
+        identity: flat identity config without seeds.
+        runs: the finished runs, by run id.
+        failed: how many runs failed.
+        points: the overrides of every point its runs answer, seeds left out.
+        seeds: seed override key -> its values.
+    """
+
+    data: str
+    role: str
+    quality: str | None
+    arms: tuple[str, ...]
+    phase: str | None
+    label: str
+    knobs: Mapping[str, str]
+    identity: Mapping[str, str]
+    runs: tuple[Line, ...]
+    failed: int
+    points: tuple[Mapping[str, str], ...] = ()
+    seeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def has_teacher(self) -> bool:
+        """False for scratch students and the uniform control: they pair on the student seed alone."""
+        return self.role == "student" and self.quality != "uniform"
+
+
+def is_seed(key: str) -> bool:
+    """Whether an override key only sets a seed: ``seed``, ``teacher.seed``, ``data.seed``."""
+    return key == "seed" or key.endswith(".seed")
+
+
+def quality_of(run: Line) -> str | None:
+    """The name of the teacher quality a student was taught with; None without a teacher."""
+    teacher = run.get("teacher")
+    if run["role"] != "student" or not teacher:
+        return None
+    quality = teacher.get("quality")
+    if isinstance(quality, Mapping):
+        quality = quality.get("name") or quality.get("kind") or str(quality.get("_target_", "")).rsplit(".", 1)[-1]
+    return str(quality).lower() if quality else "standard"
+
+
+def without_seeds(value: Any) -> Any:
+    """The identity config without every mapping under a key ``seeds``; 4.0 reads as 4."""
+    if isinstance(value, Mapping):
+        return {key: without_seeds(item) for key, item in value.items() if key != "seeds"}
+    if isinstance(value, list):
+        return [without_seeds(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def flatten(value: Any, *, prefix: str = "") -> dict[str, str]:
+    """``{"student": {"width": 16}}`` -> ``{"student.width": "16"}``."""
+    if isinstance(value, Mapping) and value:
+        flat: dict[str, str] = {}
+        for key in sorted(value):
+            flat |= flatten(value[key], prefix=f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: value if isinstance(value, str) else json.dumps(value, sort_keys=True)}
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, str]:
+    """Override key (without ``+``) -> value."""
+    return {override_key(text): text.split("=", 1)[1] if "=" in text else "" for text in overrides}
+
+
+def number(text: str) -> float | None:
+    """The number a knob's value is, None where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def group_runs(runs: Iterable[Line], *, header: Mapping[str, Any]) -> list[Group]:
+    """The groups of a study in display order: scratch, uniform, students by arm and knob, teachers."""
+    keyed: dict[tuple[str, str, str, str | None, str | None], list[Line]] = {}
+    runs = list(runs)
+    qualities, askers = _teacher_qualities(runs), _askers(runs)
+    for run in runs:
+        if not run["members"]:
+            run = {**run, "members": askers.get(run["run_id"], [])}
+        signature = json.dumps(without_seeds(run["identity"]), sort_keys=True)
+        for arm, phase in _places(run):
+            keyed.setdefault((run["data"], run["role"], signature, arm, phase), []).append(run)
+    groups = [_group(key, members, qualities) for key, members in keyed.items()]
+    arms = {name: place for place, name in enumerate(header.get("arms") or {})}
+    knobs = list(dict.fromkeys(name for group in groups for name in group.knobs))
+    groups.sort(key=lambda group: _order(group, arms, knobs))
+    return _named(groups, header)
+
+
+def _places(run: Line) -> list[tuple[str | None, str | None]]:
+    """The (arm, phase) a run is shown under; only students are told apart by arm."""
+    if run["role"] == "teacher":
+        return [(None, None)]
+    arms = run["role"] == "student"
+    places = {(member.get("arm") if arms else None, member.get("phase")) for member in run["members"]}
+    return sorted(places or {(None, None)}, key=lambda place: (place[0] or "", place[1] or ""))
+
+
+def _askers(runs: Sequence[Line]) -> dict[str, list[dict[str, Any]]]:
+    """Run id of a twin or teacher -> the memberships of the students that refer to it."""
+    askers: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        for other in (run.get("twin"), (run.get("teacher") or {}).get("id"), run.get("parent")):
+            if other:
+                askers.setdefault(other, []).extend(run["members"])
+    return askers
+
+
+def _teacher_qualities(runs: Sequence[Line]) -> dict[str, str]:
+    """Teacher run id -> the quality its students name."""
+    return {
+        run["teacher"]["id"]: quality_of(run) or "" for run in runs if run.get("teacher") and run["teacher"].get("id")
+    }
+
+
+def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], qualities: Mapping[str, str]) -> Group:
+    data, role, signature, arm, phase = key
+    mine = [
+        (run, member)
+        for run in runs
+        for member in run["members"]
+        if (role != "student" or member.get("arm") == arm) and member.get("phase") == phase
+    ]
+    parsed = [parse_overrides(member["overrides"]) for _, member in mine]
+    seeds: dict[str, set[str]] = {}
+    points: dict[str, dict[str, str]] = {}
+    for overrides in parsed:
+        point = {name: value for name, value in overrides.items() if not is_seed(name)}
+        points.setdefault(json.dumps(point, sort_keys=True), point)
+        for name in overrides.keys() - point.keys():
+            seeds.setdefault(name, set()).add(overrides[name])
+    knobs = _common(list(points.values()))
+    if role == "scratch":  # it belongs to points whose teacher and objective it does not have
+        knobs = {name: value for name, value in knobs.items() if not TAUGHT_KEYS.match(name)}
+    if role == "teacher":
+        knobs = {name: value for name, value in knobs.items() if OF_TEACHER_KEYS.match(name)}
+    arms = {arm} if role == "student" else {member.get("arm") for _, member in mine}
+    finished = sorted((run for run in runs if run["status"] == "finished"), key=lambda run: str(run["run_id"]))
+    quality = quality_of(runs[0]) if role == "student" else None
+    if role == "teacher":
+        quality = next((qualities[run["run_id"]] for run in runs if run["run_id"] in qualities), None)
+    return Group(
+        data=data,
+        role=role,
+        quality=quality,
+        arms=tuple(sorted(name for name in arms if name)),
+        phase=phase,
+        label="",
+        knobs=knobs,
+        identity=flatten(json.loads(signature)),
+        runs=tuple(finished),
+        failed=len(runs) - len(finished),
+        points=tuple(points[name] for name in sorted(points)),
+        seeds={name: tuple(sorted(seeds[name], key=_natural)) for name in sorted(seeds)},
+    )
+
+
+def _common(points: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    if not points:
+        return {}
+    first, *rest = points
+    return {name: value for name, value in first.items() if all(point.get(name) == value for point in rest)}
+
+
+def _natural(text: str) -> tuple[bool, float, str]:
+    value = number(text)
+    return value is None, value or 0.0, text
+
+
+def _order(group: Group, arms: Mapping[str, int], names: Sequence[str]) -> tuple[Any, ...]:
+    role = {"scratch": 0, "student": 1 if group.quality == "uniform" else 2, "teacher": 3}[group.role]
+    arm = min((arms.get(name, len(arms)) for name in group.arms), default=-1)
+    knobs = [_natural(group.knobs.get(name, "")) for name in names]
+    identity = [(name, *_natural(group.identity[name])) for name in sorted(group.identity)]
+    return group.data, role, arm, group.arms, group.phase or "", knobs, identity
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Key -> its last part, or the whole key where two would read the same.
+
+    >>> short_names(["objective.temperature", "student.width"])
+    {'objective.temperature': 'T', 'student.width': 'width'}
+    """
+    keys = sorted(set(keys))
+    short = {key: SHORT_NAMES.get(key, re.split(r"[./@]", key)[-1]) for key in keys}
+    values = list(short.values())
+    return {key: name if values.count(name) == 1 else key for key, name in short.items()}
+
+
+def varied_knobs(groups: Iterable[Group]) -> list[str]:
+    """The override keys that tell groups apart: two values at least, or set for some students and not for others."""
+    groups = list(groups)
+    values: dict[str, set[str]] = {}
+    for group in groups:
+        for name, value in group.knobs.items():
+            values.setdefault(name, set()).add(value)
+    students = [group for group in groups if group.role == "student"]
+    asked = {name: sum(name in group.knobs for group in students) for name in values}
+    return [
+        name for name, found in values.items() if name != "data" and (len(found) > 1 or 0 < asked[name] < len(students))
+    ]
+
+
+def _named(groups: list[Group], header: Mapping[str, Any]) -> list[Group]:
+    varied = varied_knobs(group for group in groups if group.role != "teacher")
+    names = short_names(varied)
+    labels = [_label(group, varied, names, header) for group in groups]
+    buckets: dict[tuple[str, str], list[int]] = {}
+    for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
+        buckets.setdefault((group.data, label), []).append(place)
+    for (_, label), places in buckets.items():
+        if len(places) > 1:
+            for place, extra in zip(places, _differences([groups[i] for i in places]), strict=True):
+                labels[place] = f"{label} ({extra})"
+    return [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
+
+
+def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header: Mapping[str, Any]) -> str:
+    arm_overrides = (header.get("arms") or {}).get(group.arms[0], []) if len(group.arms) == 1 else []
+    implied = set(parse_overrides(arm_overrides)) if group.role == "student" else set()
+    knobs = ", ".join(f"{names[key]}={group.knobs[key]}" for key in varied if key in group.knobs and key not in implied)
+    if group.role == "teacher":
+        return f"teacher, {group.quality}" if group.quality and group.quality != "standard" else "teacher"
+    head = "scratch" if group.role == "scratch" else (group.arms[0] if group.arms else "")
+    if not head and group.quality == "uniform" and "uniform" not in knobs:
+        head = "uniform"
+    return ": ".join(part for part in (head, knobs) if part) or group.role
+
+
+def _differences(groups: Sequence[Group]) -> list[str]:
+    """For every group the identity keys in which these groups differ, as ``key=value``, and the phase if that does."""
+    keys = sorted({key for group in groups for key in group.identity})
+    differing = [key for key in keys if len({group.identity.get(key) for group in groups}) > 1]
+    names = short_names(differing)
+    several_phases = len({group.phase for group in groups}) > 1
+    texts = []
+    for place, group in enumerate(groups):
+        parts = [f"{names[key]}={group.identity[key][:16]}" for key in differing[:4] if key in group.identity]
+        parts += [f"phase={group.phase}"] if several_phases else []
+        texts.append(", ".join(parts) or f"#{place + 1}")
+    return [text if texts.count(text) == 1 else f"{text} #{place + 1}" for place, text in enumerate(texts)]
+
+
+def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:
+    """The command that trains and measures the runs of a group again (finished ones are skipped).
+
+    A point of a sweep without arms is the sweep with its grid narrowed down; with arms, and for a scratch student,
+    it is a plain multirun of the same overrides.
+    """
+    sweep, arms = str(header.get("sweep") or "").removesuffix(".yaml"), header.get("arms") or {}
+    if group.role == "student":
+        head = ["kdlab", "sweep", sweep] if sweep and not arms else ["kdlab", "run", "-m"]
+        point = parse_overrides(arms.get(group.arms[0]) or []) if len(group.arms) == 1 else {}
+        point |= group.points[0] if group.points else group.knobs
+    elif group.role == "scratch":
+        head, point = ["kdlab", "run", "-m"], {"objective": "hard_labels", **group.knobs}
+    else:
+        head, point = ["kdlab", "teacher"], dict(group.knobs)
+    overrides = [f"{key}={value}" if value else f"~{key}" for key, value in ({"data": group.data} | point).items()]
+    seeds = dict(group.seeds) or _recorded_seeds(group)
+    if group.role == "teacher":
+        head += ["-m"] if any(len(values) > 1 for values in seeds.values()) else []
+        seeds = {"teacher.seed": seeds["teacher.seed"]} if "teacher.seed" in seeds else seeds
+    overrides += [f"{key}={','.join(_ranged(values))}" for key, values in seeds.items()]
+    quoted = [shlex.quote(text) if re.search(r"[\s\[\]{}()'\"*]", text) else text for text in overrides]
+    return " ".join([*head, *quoted])
+
+
+def _recorded_seeds(group: Group) -> dict[str, tuple[str, ...]]:
+    key = "teacher" if group.role == "teacher" else "student"
+    seeds = {str(run["seeds"].get(key)) for run in group.runs if run["seeds"].get(key) is not None}
+    return {"seed": tuple(sorted(seeds, key=_natural))} if seeds else {}
+
+
+def _ranged(values: Sequence[str]) -> list[str]:
+    """``0, 1, 2, 3`` -> ``range(0,4)``, Hydra's own sweep syntax, where that is shorter."""
+    if len(values) > 3 and all(value.isdigit() for value in values):
+        seeds = [int(value) for value in values]
+        if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+            return [f"range({seeds[0]},{seeds[-1] + 1})"]
+    return list(values)

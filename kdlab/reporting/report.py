@@ -1,0 +1,198 @@
+"""The report of a study: a folder in which every file is generated from ``records.jsonl`` alone.
+
+Nothing in it depends on the time, the machine or the user, so writing it again gives the same bytes. Words about a
+result come from the sweep file (``study.says``); no file here is edited by hand.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from kdlab.errors import UserError, nearest
+from kdlab.records.atomic import write_text
+from kdlab.reporting.aggregate import Summary, summarize
+from kdlab.reporting.compact import Line, dump_lines, read_lines
+from kdlab.reporting.readme import readme_text
+from kdlab.reporting.tables import (
+    Table,
+    comparisons_table,
+    csv_text,
+    headline_rows,
+    latex,
+    markdown,
+    num_units,
+    results_table,
+    show,
+    show_difference,
+    slices_csv,
+    slices_table,
+    teachers_table,
+)
+
+RECORDS = "records.jsonl"
+MOST_TERMINAL_ROWS = 12
+
+
+class ReportResult(NamedTuple):
+    """What was written, and a short plain-text table for the terminal."""
+
+    files: list[Path]
+    summary_text: str
+
+
+def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -> ReportResult:
+    """Write ``records.jsonl``, ``README.md``, ``tables/`` and ``figures/`` of a study.
+
+    Args:
+        folder: the report folder, made if needed; tables and figures of an earlier report that are no longer made go.
+        lines: the lines of ``records.jsonl``, header first.
+        figures: False leaves the figures out (they take seconds).
+    """
+    text = dump_lines(lines)
+    summary = summarize(json.loads(line) for line in text.splitlines())  # read as a clone will read it
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / RECORDS, text)
+    tables = _tables(summary)
+    files = [folder / RECORDS, *_write_tables(summary, tables, folder / "tables")]
+    drawn: list[tuple[str, str]] = []
+    if figures:
+        from kdlab.reporting.figures import draw_figures
+
+        for figure in draw_figures(summary, folder / "figures"):
+            files += figure.files
+            drawn.append((f"figures/{figure.files[0].name}", figure.caption))
+    write_text(folder / "README.md", readme_text(summary, tables, drawn))
+    files.append(folder / "README.md")
+    _remove_stale(folder, set(files))
+    return ReportResult(sorted(files), summary_text(summary))
+
+
+def rebuild(folder: Path, *, figures: bool = True) -> ReportResult:
+    """Write a report again from its own ``records.jsonl``."""
+    return write_report(folder, lines=read_lines(folder / RECORDS), figures=figures)
+
+
+def find_reports(root: Path) -> list[str]:
+    """The names of all studies with a ``records.jsonl`` under a report root, nested ones too, sorted."""
+    return sorted(path.parent.relative_to(root).as_posix() for path in root.rglob(RECORDS) if path.parent != root)
+
+
+def _tables(summary: Summary) -> dict[str, list[Table]]:
+    """Data set -> its tables that have rows."""
+    made = {}
+    for data in summary.datasets:
+        every = [build(summary, data) for build in (results_table, comparisons_table, slices_table, teachers_table)]
+        made[data] = [table for table in every if table.rows]
+    return made
+
+
+def _write_tables(summary: Summary, tables: dict[str, list[Table]], folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for data, made in tables.items():
+        for table in made:
+            slices = table.name.startswith("slices")
+            forms = {
+                "md": f"# {table.title}\n\n{markdown(table, commands=any(table.commands))}",
+                "csv": slices_csv(summary, data, table) if slices else csv_text(table),
+                "tex": latex(table),
+            }
+            for suffix, text in forms.items():
+                path = folder / f"{table.name}.{suffix}"
+                write_text(path, text)
+                files.append(path)
+    return files
+
+
+def _remove_stale(folder: Path, written: set[Path]) -> None:
+    for part in ("tables", "figures"):
+        for path in sorted((folder / part).glob("*")):
+            if path.is_file() and path not in written:
+                path.unlink()
+
+
+def summary_text(summary: Summary, *, most: int = MOST_TERMINAL_ROWS) -> str:
+    """A short plain-text table: accuracy, the paired difference to scratch, the verdict; best first where long."""
+    blocks = []
+    for data in summary.datasets:
+        rows = summary.rows_of(data)
+        if len(rows) > most:
+            keep = [row for row in rows if row.group.role == "scratch" or row.group.quality == "uniform"][: most // 2]
+            taught = [row for row in rows if row.group.has_teacher and "validation/accuracy" in row.metrics]
+            taught.sort(key=lambda row: -row.metrics["validation/accuracy"].estimate)
+            rows_shown = [*keep, *taught[: most - len(keep)]]
+        else:
+            rows_shown = rows
+        cells = [["setting", "n", "test accuracy", "to scratch", "verdict"]]
+        for row in rows_shown:
+            against = row.against("scratch")
+            word = against.verdicts.get("test/accuracy") if against else None
+            gain = show_difference(against.differences.get("test/accuracy")) if against else "–"
+            mark = " *" if row is summary.best(data) else ""
+            failed = f" ({row.group.failed} failed)" if row.group.failed else ""
+            cells.append(
+                [
+                    row.group.label + mark,
+                    f"{num_units(row)}{failed}",
+                    show(row.metrics.get("test/accuracy")),
+                    gain,
+                    str(word) if word else "–",
+                ]
+            )
+        widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+        ]
+        rest = len(rows) - len(rows_shown)
+        notes = ["* best on validation accuracy"] if summary.best(data) in rows_shown else []
+        notes += [f"{rest} more rows in the report"] if rest > 0 else []
+        blocks.append("\n".join([data, *table, *notes]))
+    if summary.failed:
+        blocks.append(f"{summary.failed} failed")
+    return "\n\n".join(blocks)
+
+
+_BLOCK = re.compile(r"(<!-- kdlab:table (\S+) -->\n).*?(<!-- /kdlab:table -->)", re.DOTALL)
+
+
+def rebuild_readme_tables(readme: Path, reports_root: Path) -> bool:
+    """Replace every block between ``<!-- kdlab:table STUDY -->`` and ``<!-- /kdlab:table -->``; True if it changed.
+
+    Raises:
+        UserError: a block names a study without a ``records.jsonl`` under ``reports_root``.
+    """
+    before = readme.read_text(encoding="utf-8")
+
+    def block(match: re.Match[str]) -> str:
+        study = match.group(2)
+        if not (reports_root / study / RECORDS).is_file():
+            known = nearest(study, find_reports(reports_root)) or "no report"
+            raise UserError(
+                f"{readme.name} shows study '{study}', which has no {RECORDS} in {reports_root.name}; {known}"
+            )
+        link = Path(os.path.relpath(reports_root / study / "README.md", readme.parent)).as_posix()
+        return (
+            match.group(1) + headline_text(summarize(read_lines(reports_root / study / RECORDS)), link) + match.group(3)
+        )
+
+    after = _BLOCK.sub(block, before)
+    if after != before:
+        write_text(readme, after)
+    return after != before
+
+
+def headline_text(summary: Summary, link: str) -> str:
+    """The table of a study as the top README shows it, with a line on what its numbers are and a link to the report."""
+    parts = []
+    for data in summary.datasets:
+        rows = headline_rows(summary, data)
+        if not rows:
+            continue
+        parts.append(markdown(results_table(summary, data, rows=rows)))
+        hidden = len(summary.rows_of(data)) - len(rows)
+        note = f"On {data}; ± and brackets: {100 * summary.level:g} % intervals over n units; differences are paired."
+        parts.append(f"{note} [{f'{hidden} more rows, figures' if hidden else 'Figures'} and every command]({link}).\n")
+    return "\n" + "\n".join(parts) + "\n"

@@ -1,0 +1,370 @@
+"""Tables of a report as Markdown, CSV and LaTeX, from one description of their rows.
+
+Markdown and LaTeX carry the numbers as they are read (estimate +- half width), CSV carries every part of every
+interval. Each row carries the command that makes it again.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kdlab.reporting.aggregate import Comparison, ResultRow, Summary
+from kdlab.reporting.groups import Group, rerun_command
+from kdlab.reporting.intervals import Interval
+from kdlab.reporting.keys import LABELS
+
+MAIN_METRICS = ("test/accuracy", "test/ece", "ood/mean_gap", "test/agreement", "latency/p50_ms", "latency/p99_ms")
+MOST_SLICE_COLUMNS = 4
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Args:
+        name: its file name without suffix.
+        title: what it shows.
+        columns: headings of the readable forms; the first column is text.
+        rows: cells of the readable forms.
+        commands: for every row the command that makes it again ("" where it has none of its own).
+        records: the same rows for CSV, full precision (6 significant digits), one value a column.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    commands: Sequence[str]
+    records: Sequence[Mapping[str, object]] = field(default_factory=list)
+
+
+def markdown(table: Table, *, commands: bool = False) -> str:
+    """A pipe table; text left, numbers right; with ``commands`` a last column says how to make the row again."""
+    columns = [*table.columns, *(["Command"] if commands else [])]
+    rows = [
+        [*row, *([f"`{command}`"] if commands else [])] for row, command in zip(table.rows, table.commands, strict=True)
+    ]
+    rule = [":--" if place == 0 or column in ("Command", "Verdict") else "--:" for place, column in enumerate(columns)]
+    lines = [columns, rule, *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def csv_text(table: Table) -> str:
+    """CSV with one column for every part of every number and the command last."""
+    names = list(dict.fromkeys(name for record in table.records for name in record))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*names, "command"])
+    for record, command in zip(table.records, table.commands, strict=True):
+        writer.writerow([*(_csv_cell(record.get(name)) for name in names), command])
+    return out.getvalue()
+
+
+def latex(table: Table) -> str:
+    """A ``booktabs`` tabular; the command of a row stands behind it as a comment."""
+    lines = [
+        f"% {table.title}",
+        "% needs \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        "\\toprule",
+        " & ".join(_tex(column) for column in table.columns) + " \\\\",
+        "\\midrule",
+    ]
+    for row, command in zip(table.rows, table.commands, strict=True):
+        lines.append(" & ".join(_tex(cell) for cell in row) + " \\\\" + (f" % {command}" if command else ""))
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "Δ": r"$\Delta$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "#": r"\#",
+} | {c: f"\\{c}" for c in "&%$_{}"}
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text.replace("**", ""))
+
+
+def _csv_cell(value: object) -> object:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+
+
+def show(found: Interval | None, *, digits: int = 4) -> str:
+    """``0.6312 ± 0.0053``; the estimate alone where there is no interval.
+
+    >>> show(None)
+    '–'
+    """
+    if found is None:
+        return NOTHING
+    half = found.half_width
+    return f"{found.estimate:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+
+
+def show_latency(summary: Summary, row: ResultRow, metric: str) -> str:
+    """``0.0372 [0.0341, 0.0405]``: three significant digits, with the interval over the blocks of the measurement.
+
+    One measurement serves every seed of an architecture, so an interval over seeds would say nothing.
+    """
+    found = row.metrics.get(metric)
+    if found is None:
+        return NOTHING
+    digits = max(0, 2 - math.floor(math.log10(found.estimate))) if found.estimate > 0 else 3
+    ends = [summary.interval_of(row.group, f"{metric}_{end}") for end in ("low", "high")]
+    texts = [f"{end.estimate:.{digits}f}" for end in ends if end is not None]
+    return f"{found.estimate:.{digits}f}" + (f" [{', '.join(texts)}]" if len(texts) == 2 else "")
+
+
+def show_difference(found: Interval | None, *, digits: int = 4) -> str:
+    """``+0.0123 [+0.0040, +0.0206]``, with a true minus sign."""
+    if found is None:
+        return NOTHING
+    text = f"{found.estimate:+.{digits}f}"
+    if found.low is not None and found.high is not None:
+        text += f" [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+    return text.replace("-", "−")
+
+
+def parts(name: str, found: Interval | None) -> dict[str, object]:
+    """The CSV columns of an interval."""
+    if found is None:
+        return {f"{name}": None, f"{name} low": None, f"{name} high": None}
+    return {
+        f"{name}": found.estimate,
+        f"{name} low": found.low,
+        f"{name} high": found.high,
+        f"{name} n": found.n,
+        f"{name} sd": found.sd,
+        f"{name} df": found.df,
+        f"{name} case": found.case,
+    }
+
+
+def num_units(row: ResultRow) -> int:
+    """The units behind a row's accuracy."""
+    found = row.metrics.get("test/accuracy") or next(iter(row.metrics.values()), None)
+    return found.n if found else 0
+
+
+def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | None = None) -> Table:
+    """The main table of a data set: every group, its numbers, and what it gains over scratch (and uniform)."""
+    chosen = summary.rows_of(data) if rows is None else rows
+    used = [metric for metric in MAIN_METRICS if any(metric in row.metrics for row in chosen)]
+    kinds = [kind for kind in ("scratch", "uniform") if any(row.against(kind) for row in chosen)]
+    retained = any(row.retained for row in chosen)
+    failed = any(row.group.failed for row in chosen)
+    columns = ["Setting", "n", *([] if not failed else ["Failed"])]
+    for metric in used:
+        columns.append(LABELS[metric])
+        columns += ["Retained"] if metric == "test/accuracy" and retained else []
+    for kind in kinds:
+        columns += [f"Δ accuracy to {kind}", "Verdict"]
+    best = summary.best(data)
+    cells, records = [], []
+    for row in chosen:
+        label = f"**{row.group.label}** (best on validation)" if row is best else row.group.label
+        line = [label, str(num_units(row)), *([] if not failed else [str(row.group.failed)])]
+        record: dict[str, object] = _identification(row.group)
+        record |= {"n": num_units(row), "failed": row.group.failed, "best_on_validation": int(row is best)}
+        for metric in used:
+            line.append(show_latency(summary, row, metric) if metric.endswith("_ms") else show(row.metrics.get(metric)))
+            line += [show(row.retained)] if metric == "test/accuracy" and retained else []
+        for metric in (*used, "validation/accuracy"):
+            record |= parts(metric, row.metrics.get(metric))
+        record |= parts("test/retained", row.retained)
+        for kind in kinds:
+            against = row.against(kind)
+            line += [show_difference(_difference(against, "test/accuracy")), _verdict(against, "test/accuracy")]
+            record |= _compared(kind, against)
+        cells.append(line)
+        records.append(record)
+    commands = [rerun_command(row.group, header=summary.header) for row in chosen]
+    return Table(_named("results", summary, data), f"Results on {data}", columns, cells, commands, records)
+
+
+def comparisons_table(summary: Summary, data: str) -> Table:
+    """Every paired difference with its interval, verdict and the effect that could have been detected."""
+    columns = ["Setting", "Reference", "Metric", "n", "Difference", "Verdict", "Detectable"]
+    cells, records, commands = [], [], []
+    for row in summary.rows_of(data):
+        for against in row.comparisons:
+            for metric, difference in against.differences.items():
+                found = against.detectable[metric]
+                cells.append(
+                    [
+                        row.group.label,
+                        against.reference,
+                        metric,
+                        str(difference.n),
+                        show_difference(difference),
+                        _verdict(against, metric),
+                        NOTHING if found is None else f"{found:.4f}",
+                    ]
+                )
+                records.append(
+                    {
+                        **_identification(row.group),
+                        "kind": against.kind,
+                        "reference": against.reference,
+                        "metric": metric,
+                        **parts("difference", difference),
+                        "p": difference.p_value,
+                        "reason": difference.reason,
+                        "verdict": _verdict(against, metric),
+                        "detectable": found,
+                    }
+                )
+                commands.append(rerun_command(row.group, header=summary.header))
+    title = f"Paired differences on {data}"
+    return Table(_named("differences", summary, data), title, columns, cells, commands, records)
+
+
+def slice_names(summary: Summary, data: str) -> list[str]:
+    """The slices of a data set, those that count as OOD first."""
+    found: dict[str, bool] = {}
+    for row in summary.rows_of(data):
+        for run in row.group.runs[:1]:
+            found |= {name: bool(facts.get("ood")) for name, facts in run["slices"].items()}
+    return sorted(found, key=lambda name: (not found[name], _natural_parts(name)))
+
+
+def _natural_parts(name: str) -> list[tuple[int, float, str]]:
+    """``noise_10`` behind ``noise_2``."""
+    return [
+        (1, float(part), "") if re.fullmatch(r"\d+(\.\d+)?", part) else (0, 0.0, part)
+        for part in re.split(r"(\d+(?:\.\d+)?)", name)
+        if part
+    ]
+
+
+def slice_columns(summary: Summary, data: str) -> list[ResultRow]:
+    """Whom the slices compare: all taught groups while they are few, else the best on validation; scratch; teacher."""
+    best = summary.best(data)
+    taught = [row for row in summary.rows_of(data) if row.group.has_teacher]
+    if best is None:
+        return [row for row in summary.rows_of(data) if row.group.role == "scratch"][:MOST_SLICE_COLUMNS]
+    others = [summary.teacher_of(best), summary.scratch_of(best)]
+    return [*filter(None, others), *(taught if len(taught) <= MOST_SLICE_COLUMNS else [best])]
+
+
+def slices_table(summary: Summary, data: str) -> Table:
+    """Gap of every slice: teacher, scratch and students side by side, and the best student's paired difference."""
+    shown, best = slice_columns(summary, data), summary.best(data)
+    scratch = summary.scratch_of(best) if best else None
+    facts = {name: found for row in shown for run in row.group.runs[:1] for name, found in run["slices"].items()}
+    columns = ["Slice", "OOD", "Reference", *(row.group.label for row in shown)]
+    columns += ["Δ gap, best to scratch"] if best and scratch else []
+    cells, records = [], []
+    for name in slice_names(summary, data):
+        metric = f"{name}/gap"
+        line = (
+            [name, "yes" if facts[name].get("ood") else "no", str(facts[name].get("reference"))]
+            if name in facts
+            else [name, NOTHING, NOTHING]
+        )
+        line += [show(summary.interval_of(row.group, metric)) for row in shown]
+        if best and scratch:
+            line.append(show_difference(summary.paired(best.group, scratch.group, metric)))
+        cells.append(line)
+        records += [
+            {"slice": name, **_identification(row.group), **parts("gap", summary.interval_of(row.group, metric))}
+            for row in (*summary.teachers, *summary.rows_of(data))
+            if row.group.data == data
+        ]
+    return Table(_named("slices", summary, data), f"Slices of {data}", columns, cells, [""] * len(cells), records)
+
+
+def slices_csv(summary: Summary, data: str, table: Table) -> str:
+    """The long form of the slices table: one line per slice and group."""
+    groups = [row.group for row in (*summary.teachers, *summary.rows_of(data)) if row.group.data == data]
+    commands = [rerun_command(group, header=summary.header) for group in groups] * len(slice_names(summary, data))
+    return csv_text(Table(table.name, table.title, (), [()] * len(table.records), commands, table.records))
+
+
+def teachers_table(summary: Summary, data: str) -> Table:
+    """What the teachers measured."""
+    metrics = (
+        "test/accuracy",
+        "test/nll",
+        "test/ece",
+        "test/log_fitted_temperature",
+        "transfer/target_entropy",
+        "ood/mean_gap",
+        "latency/p99_ms",
+    )
+    heads = ("Accuracy", "NLL (nats)", "ECE", "log fitted T", "Target entropy (nats)", "Mean OOD gap", "p99 (ms)")
+    teachers = [row for row in summary.teachers if row.group.data == data]
+    found = [{metric: summary.interval_of(row.group, metric) for metric in metrics} for row in teachers]
+    cells = [
+        [
+            row.group.label,
+            str(len(row.group.runs)),
+            *(show_latency(summary, row, m) if m.endswith("_ms") else show(values[m]) for m in metrics),
+        ]
+        for row, values in zip(teachers, found, strict=True)
+    ]
+    records = []
+    for row, values in zip(teachers, found, strict=True):
+        record = {**_identification(row.group), "n": len(row.group.runs)}
+        for metric, value in values.items():
+            record |= parts(metric, value)
+        records.append(record)
+    commands = [rerun_command(row.group, header=summary.header) for row in teachers]
+    return Table(
+        _named("teachers", summary, data), f"Teachers on {data}", ["Teacher", "n", *heads], cells, commands, records
+    )
+
+
+def headline_rows(summary: Summary, data: str, *, most: int = 8) -> list[ResultRow]:
+    """The rows that fit on a first screen: all while they are few; else best by validation, its scratch, uniform."""
+    rows = summary.rows_of(data)
+    best = summary.best(data)
+    if len(rows) <= most or best is None:
+        return rows
+    uniform = [row for row in rows if row.group.quality == "uniform"][:1]
+    return [*filter(None, [summary.scratch_of(best)]), *uniform, best]
+
+
+def _named(name: str, summary: Summary, data: str) -> str:
+    return name if len(summary.datasets) < 2 else f"{name}_{re.sub(r'[^A-Za-z0-9_.-]', '_', data)}"
+
+
+def _identification(group: Group) -> dict[str, object]:
+    return {
+        "data": group.data,
+        "setting": group.label,
+        "role": group.role,
+        "arm": " ".join(group.arms),
+        "teacher_quality": group.quality,
+    }
+
+
+def _difference(against: Comparison | None, metric: str) -> Interval | None:
+    return against.differences.get(metric) if against else None
+
+
+def _verdict(against: Comparison | None, metric: str) -> str:
+    found = against.verdicts.get(metric) if against else None
+    return NOTHING if found is None else str(found)
+
+
+def _compared(kind: str, against: Comparison | None) -> dict[str, object]:
+    record: dict[str, object] = {f"{kind} reference": against.reference if against else None}
+    for metric in against.differences if against else ():
+        name = f"{metric} minus {kind}"
+        record |= parts(name, _difference(against, metric))
+        record |= {f"{name} verdict": _verdict(against, metric)}
+        record |= {f"{name} detectable": against.detectable.get(metric) if against else None}
+    return record
