@@ -237,12 +237,11 @@ class _Comparer:
         self.header, self.by_id, self.ratios, self.level = header, by_id, ratios, level
         self.sesoi: Mapping[str, float | None] = header.get("sesoi") or {}
         self.metrics = tuple(dict.fromkeys((*DIFFERENCE_METRICS, *(key for key in self.sesoi if "/" in key))))
-        self.uniform: dict[str, list[Group]] = {}
-        self.settings: dict[tuple[str, frozenset[tuple[str, str]]], list[Group]] = {}
+        self.uniform: dict[tuple[str, frozenset[tuple[str, str]]], list[Group]] = {}
         for group in groups:
             if group.quality == "uniform":
-                self.uniform.setdefault(group.data, []).append(group)
-                self.settings.setdefault((group.data, _settings(group)), []).append(group)
+                for but in (("teacher",), ("teacher", "terms")):
+                    self.uniform.setdefault((group.data, _settings(group, but=but)), []).append(group)
         self.by_arm: dict[tuple[str, str], list[Group]] = {}
         for group in groups:
             for arm in group.arms:
@@ -284,12 +283,16 @@ class _Comparer:
         return Comparison(kind, label, differences, verdicts, {m: detectable(d) for m, d in differences.items()})
 
     def _uniform_of(self, group: Group) -> list[Group]:
-        """The control that differs in the teacher alone; else the one of nearest knobs; none if unclear."""
-        same = self.settings.get((group.data, _settings(group)), [])
+        """The control that differs in the teacher alone; else the only one of this model, data and training.
+
+        A control at one temperature serves a whole T x alpha grid; where several come as near, none is chosen.
+        """
+        same = self.uniform.get((group.data, _settings(group)), [])
         if same:
             return same[:1]
-        knobs = {key: value for key, value in group.knobs.items() if not key.startswith("teacher")}
-        near = _closest(knobs, self.uniform.get(group.data, []))
+        near = self.uniform.get((group.data, _settings(group, but=("teacher", "terms"))), [])
+        if len(near) > 1:
+            near = _closest({key: value for key, value in group.knobs.items() if not key.startswith("teacher")}, near)
         return near if len(near) == 1 else []
 
     def _matching(self, group: Group, arm: str, reference: str) -> list[Group]:
@@ -311,9 +314,9 @@ def _closest(knobs: Mapping[str, str], others: Sequence[Group]) -> list[Group]:
     return [other for score, other in scored if score == most]
 
 
-def _settings(group: Group) -> frozenset[tuple[str, str]]:
-    """The identity without the teacher."""
-    return frozenset((key, value) for key, value in group.identity.items() if not key.startswith("teacher"))
+def _settings(group: Group, *, but: tuple[str, ...] = ("teacher",)) -> frozenset[tuple[str, str]]:
+    """The identity without these parts, by default the teacher."""
+    return frozenset((key, value) for key, value in group.identity.items() if key.split(".", 1)[0] not in but)
 
 
 def detectable(difference: Interval) -> float | None:

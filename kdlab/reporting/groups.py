@@ -208,7 +208,8 @@ def _order(group: Group, arms: Mapping[str, int], names: Sequence[str]) -> tuple
     arm = min((arms.get(name, len(arms)) for name in group.arms), default=-1)
     knobs = [_natural(group.knobs.get(name, "")) for name in names]
     identity = [(name, *_natural(group.identity[name])) for name in sorted(group.identity)]
-    return group.data, role, arm, group.arms, group.phase or "", knobs, identity
+    control = group.role == "teacher" and group.quality not in (None, "standard")
+    return group.data, role, arm, group.arms, control, group.phase or "", knobs, identity
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

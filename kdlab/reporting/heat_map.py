@@ -96,9 +96,8 @@ def best_cell(grid: Grid) -> tuple[float, float] | None:
 def _caption(grid: Grid) -> str:
     names = short_names([grid.x, grid.y])
     text = f"{names[grid.x]} x {names[grid.y]}" + (f" ({grid.rest})" if grid.rest else "")
-    return (
-        f"{text}: validation accuracy, on which the framed cell is chosen, and the test accuracy gained over scratch."
-    )
+    chosen = ", on which the framed cell is chosen" if best_cell(grid) is not None else ""
+    return f"{text}: validation accuracy{chosen}, and the test accuracy gained over scratch."
 
 
 def _draw(grid: Grid, folder: Path, name: str) -> list[Path]:
@@ -123,9 +122,10 @@ def _gain(row: ResultRow) -> Any:
 def _words(grid: Grid, best: tuple[float, float]) -> str:
     row, names = grid.cells[best], short_names([grid.x, grid.y])
     gain = show_difference(_gain(row), digits=3)
+    bold = "  Bold: interval excludes 0." if len({x for x, _ in grid.cells}) <= MOST_WRITTEN else ""
     return (
         f"Framed: best on validation, {names[grid.x]} = {best[0]:g}, {names[grid.y]} = {best[1]:g}: test accuracy "
-        f"{show(row.metrics.get('test/accuracy'), digits=3)}, {gain} to scratch.  Bold: interval excludes 0."
+        f"{show(row.metrics.get('test/accuracy'), digits=3)}, {gain} to scratch.{bold}"
     )
 
 

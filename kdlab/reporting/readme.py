@@ -158,6 +158,9 @@ def _methods(summary: Summary) -> str:
         "Latency is measured once per architecture and machine and reused; its brackets are the interval over "
         "blocks of the measurement."
     )
+    contended = [run for run in summary.by_id.values() if run["metrics"].get("latency/contended")]
+    if contended:
+        points.append(f"The latency of {len(contended)} runs was measured beside other work (latency/contended = 1).")
     return "".join(f"- {point}\n" for point in points)
 
 

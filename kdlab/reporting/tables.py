@@ -19,6 +19,7 @@ from kdlab.reporting.keys import LABELS
 MAIN_METRICS = ("test/accuracy", "test/ece", "ood/mean_gap", "test/agreement", "latency/p50_ms", "latency/p99_ms")
 MOST_SLICE_COLUMNS = 4
 NOTHING = "–"
+TEXT_COLUMNS = {"Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def markdown(table: Table, *, commands: bool = False) -> str:
     rows = [
         [*row, *([f"`{command}`"] if commands else [])] for row, command in zip(table.rows, table.commands, strict=True)
     ]
-    rule = [":--" if place == 0 or column in ("Command", "Verdict") else "--:" for place, column in enumerate(columns)]
+    rule = [":--" if column in TEXT_COLUMNS else "--:" for column in columns]
     lines = [columns, rule, *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
@@ -110,7 +111,8 @@ def show(found: Interval | None, *, digits: int = 4) -> str:
     if found is None:
         return NOTHING
     half = found.half_width
-    return f"{found.estimate:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+    text = f"{found.estimate:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+    return text.replace("-", "−")
 
 
 def show_latency(summary: Summary, row: ResultRow, metric: str) -> str:

@@ -165,3 +165,9 @@ def test_an_empty_study_is_no_error():
     summary = summarize([{"kind": "study", "name": "x"}])
     assert (summary.rows, summary.datasets) == ((), [])
     assert len(frame([{"kind": "study"}])) == 0
+
+
+def test_a_lone_uniform_control_serves_the_whole_grid(grid):
+    against = [row.against("uniform") for row in summarize(grid).rows if row.group.has_teacher]
+    assert len(against) == 16
+    assert {found.reference for found in against} == {"T=4, alpha=0.9, quality=uniform"}
