@@ -89,48 +89,55 @@ def draw_one_knob(summary: Summary, data: str, folder: Path, name: str) -> Figur
     if len(axes_found) != 1:
         return None
     key = axes_found[0]
-    lines: dict[tuple[str, str], list[tuple[float, Interval]]] = {}
+    lines: dict[tuple[str, str], list[tuple[float | None, Interval]]] = {}
     varied = [name for name in varied_knobs(row.group for row in summary.rows_of(data)) if name != key]
     for row in summary.rows_of(data):
-        value = number(row.group.knobs.get(key, ""))
-        if value is not None and "test/accuracy" in row.metrics:
-            label = _line_label(row, varied)
-            lines.setdefault((_kind(row), label), []).append((value, row.metrics["test/accuracy"]))
-    lines = {label: points for label, points in lines.items() if len(points) > 1}
-    if not lines:
+        if "test/accuracy" in row.metrics:
+            place = (_kind(row), _line_label(row, varied))
+            lines.setdefault(place, []).append((number(row.group.knobs.get(key, "")), row.metrics["test/accuracy"]))
+    everything = sorted(
+        {value for points in lines.values() if len(points) > 1 for value, _ in points if value is not None}
+    )
+    if len(everything) < 2:
         return None
     figure, axes = new_figure(6.6, 4.0)
-    colours, labels, end = iter(CYCLE * len(lines)), [], max(value for points in lines.values() for value, _ in points)
-    for (kind, label), points in lines.items():
+    colours, labels = iter(CYCLE * len(lines)), []
+    for (kind, label), found in lines.items():
+        level = len(found) == 1
+        if level:  # a control that does not have the knob, or only one value of it: a level to compare with
+            if kind == "student":
+                continue
+            found = [(value, found[0][1]) for value in everything]
         colour = {"scratch": SCRATCH, "uniform": UNIFORM}.get(kind) or next(colours)
-        points = sorted(points, key=lambda point: point[0])
-        xs, ys = [value for value, _ in points], [found.estimate for _, found in points]
-        half = np.array([found.half_width or 0.0 for _, found in points])
-        axes.fill_between(xs, np.array(ys) - half, np.array(ys) + half, color=colour, alpha=0.11, linewidth=0)
-        axes.plot(
-            xs,
-            ys,
-            color=colour,
-            marker="o",
-            markersize=5,
-            linewidth=2,
-            linestyle="--" if kind == "scratch" else "-",
-            zorder=3 if kind == "scratch" else 2,
-        )
-        labels.append((ys[-1], label, colour))
-    everything = sorted({value for points in lines.values() for value, _ in points})
+        points = sorted(((value, one) for value, one in found if value is not None), key=lambda point: point[0])
+        _draw_line(axes, points, colour=colour, dashed=kind != "student", marker="" if level else "o")
+        labels.append((points[-1][1].estimate, label, colour))
     if everything[0] > 0 and everything[-1] / everything[0] >= 4:
         axes.set_xscale("log", base=2)
     axes.set_xticks(everything, [f"{value:g}" for value in everything])
     axes.minorticks_off()
     axes.grid(axis="y")
-    axes.set_xlabel(short_names([key])[key] + (" of the student" if key.startswith("student.") else ""))
+    short = short_names([key])[key]
+    axes.set_xlabel(
+        "temperature T" if short == "T" else short + (" of the student" if key.startswith("student.") else "")
+    )
     axes.set_ylabel("test accuracy (fraction)")
-    axes.set_title(f"Accuracy by {short_names([key])[key]}, {data}")
+    axes.set_title(f"Accuracy by {short}, {data}")
     figure.draw_without_rendering()
-    spread_labels(axes, labels, x=end)
+    spread_labels(axes, labels, x=everything[-1])
     caption = f"Test accuracy by {key}, mean and {summary.level:.0%} interval over units."
     return Figure(save(figure, folder, name), caption)
+
+
+def _draw_line(
+    axes: "Axes", points: Sequence[tuple[float, Interval]], *, colour: str, dashed: bool, marker: str
+) -> None:
+    """Estimates as a line with its band."""
+    xs, ys = [value for value, _ in points], np.array([found.estimate for _, found in points])
+    half = np.array([found.half_width or 0.0 for _, found in points])
+    axes.fill_between(xs, ys - half, ys + half, color=colour, alpha=0.11, linewidth=0)
+    line, order = ("--", 3) if dashed else ("-", 2)
+    axes.plot(xs, ys, color=colour, marker=marker, markersize=5, linewidth=2, linestyle=line, zorder=order)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -317,10 +324,11 @@ def draw_slice_gaps(summary: Summary, data: str, folder: Path, name: str) -> Fig
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("accuracy lost against the slice's reference (fraction)")
-    axes.set_title(f"Gap by slice, {data}", pad=26)
-    axes.legend(
-        frameon=False, ncols=min(3, len(rows)), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, fontsize=9
-    )
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -1.0), min(high, 1.0))  # a gap of accuracies lies between them, whatever few seeds allow
+    columns = min(3, len(rows))
+    axes.set_title(f"Gap by slice, {data}", pad=9 + 17 * -(-len(rows) // columns))
+    axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, fontsize=9)
     caption = f"Accuracy lost on every slice of {data}; bars are means, whiskers {summary.level:.0%} intervals."
     return Figure(save(figure, folder, name), caption)
 
