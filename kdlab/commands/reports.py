@@ -59,7 +59,7 @@ def words_of(sweep: str | None) -> dict[str, Any]:
 
 def rebuild_readme(readme: Path, report_root: Path) -> bool:
     """Rebuild the study tables and the table of keys in a README; True if that changed it."""
-    from kdlab.evaluation.keys import table_markdown
+    from kdlab.keys import table_markdown
     from kdlab.records.atomic import write_text
     from kdlab.reporting.report import rebuild_readme_tables
 

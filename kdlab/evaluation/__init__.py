@@ -1,12 +1,10 @@
 """Evaluation: predict once per set, then derive every number from the kept predictions with pure float64 functions.
 
-``keys`` is the one catalogue of what is measured; ``predict`` makes the predictions, ``evaluate.measure`` the numbers,
-``cost`` and ``latency`` measure the network itself.
+``predict`` makes the predictions, ``evaluate.measure`` the numbers, ``cost`` and ``latency`` measure the network itself.
+What is measured, with unit, direction and equation, stands in ``kdlab.keys``.
 """
 
-from kdlab.evaluation.keys import CATALOGUE, Key, direction, expected_keys, key_of, table_markdown
-
-# Raised when a definition below changes a number: older records are then evaluated again from their saved weights.
+# Raised when a definition in this room changes a number: older records are then evaluated again from their weights.
 EVALUATION_VERSION = 1
 
-__all__ = ["CATALOGUE", "EVALUATION_VERSION", "Key", "direction", "expected_keys", "key_of", "table_markdown"]
+__all__ = ["EVALUATION_VERSION"]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from kdlab.evaluation import calibration, fidelity, metrics
 from kdlab.evaluation.gaps import SliceFacts, gap, ood_gaps
-from kdlab.evaluation.keys import RESERVED_NAMES, SPLITS, check_role, expected_keys, out_of_scope
+from kdlab.keys import RESERVED_NAMES, SPLITS, check_role, expected_keys, out_of_scope
 from kdlab.outputs import FloatArray, Predictions
 
 _MEASURED_ELSEWHERE = ("cost/", "latency/", "throughput/", "transfer/")

@@ -10,9 +10,10 @@ from kdlab.data import Dataset
 from kdlab.data.dataset import Examples
 from kdlab.evaluation import EVALUATION_VERSION
 from kdlab.evaluation.cost import count_cost
-from kdlab.evaluation.evaluate import Measurements, SliceFacts, complete, measure
-from kdlab.evaluation.keys import expected_keys
+from kdlab.evaluation.evaluate import Measurements, complete, measure
 from kdlab.evaluation.fidelity import target_entropy
+from kdlab.evaluation.gaps import SliceFacts
+from kdlab.keys import expected_keys
 from kdlab.outputs import Predictions
 from kdlab.schema import RunConfig
 

@@ -1,11 +1,8 @@
-"""What the report needs to know of a metric key: its direction and how it is shown.
-
-Keys are read by their last part (``shear_1.0/gap`` is a gap), so slices a user adds are covered.
-"""
+"""How the report shows a metric key: its label, its definition in a sentence, its smallest effect of interest."""
 
 from collections.abc import Mapping
 
-HIGHER = frozenset({"accuracy", "agreement", "accuracy_vs_teacher", "worst_class_accuracy", "examples_per_s"})
+from kdlab.keys import direction
 
 # Smallest effects of interest that hold without being set (fractions). Without one no verdict is printed.
 DEFAULT_SESOI: Mapping[str, float] = {"accuracy": 0.005}
@@ -36,8 +33,8 @@ def last_part(key: str) -> str:
 
 
 def higher_is_better(key: str) -> bool:
-    """The direction of a metric: True for accuracies and agreement, False for errors, gaps, times and sizes."""
-    return last_part(key) in HIGHER
+    """Whether more of a metric is better, by the catalogue of keys."""
+    return direction(key) == "higher"
 
 
 def sesoi_of(key: str, sesoi: Mapping[str, float | None]) -> float | None:

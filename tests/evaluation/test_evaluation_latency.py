@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdlab.evaluation import expected_keys, latency
+from kdlab.evaluation import latency
 from kdlab.evaluation.latency import measure_latency
 from kdlab.evaluation.machine import (
     LATENCY_LOCK,
@@ -24,6 +24,7 @@ from kdlab.evaluation.machine import (
     quiet_machine,
     training_marker,
 )
+from kdlab.keys import expected_keys
 
 HOLD = """
     import sys, pathlib

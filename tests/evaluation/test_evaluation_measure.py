@@ -5,10 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from kdlab.evaluation import calibration, expected_keys, fidelity
+from kdlab.evaluation import calibration, fidelity
 from kdlab.evaluation.evaluate import complete, measure, role_reason
 from kdlab.evaluation.gaps import SliceFacts
 from kdlab.evaluation.metrics import log_softmax, nll
+from kdlab.keys import expected_keys
 from kdlab.outputs import Predictions
 
 SLICES = {"noise": SliceFacts("twins", True), "shear": SliceFacts("twins", True), "shift": SliceFacts("test", False)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdlab.evaluation.keys import CATALOGUE
+from kdlab.keys import CATALOGUE
 from kdlab.reporting.intervals import Interval
 from kdlab.reporting.keys import higher_is_better, sesoi_of
 from kdlab.reporting.verdicts import detectable_effect, holm, holm_words, units_to_decide, verdict

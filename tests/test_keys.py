@@ -2,8 +2,9 @@ import doctest
 
 import pytest
 
-from kdlab.evaluation import CATALOGUE, EVALUATION_VERSION, direction, expected_keys, key_of, keys, table_markdown
-from kdlab.evaluation.keys import ROLES, out_of_scope
+from kdlab import keys
+from kdlab.evaluation import EVALUATION_VERSION
+from kdlab.keys import CATALOGUE, ROLES, direction, expected_keys, key_of, out_of_scope, table_markdown
 
 SETS = ("train", "validation", "test")
 
