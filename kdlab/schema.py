@@ -1,7 +1,7 @@
 """What a config may say: the fields kdlab interprets, their types and ranges, and the cross-checks between them.
 
-A config arrives as a plain, resolved mapping and becomes a ``RunConfig`` at once, with *all* mistakes reported together:
-key, value, what is allowed, nearest names. What kdlab only constructs (model, data set, optimizer, schedule, term) is a
+A config arrives as a plain, resolved mapping and becomes a ``RunConfig`` at once, all mistakes reported together: key,
+value, what is allowed, nearest names. What kdlab only constructs (model, data set, optimizer, schedule, term) is a
 ``_target_`` spec, checked against the signature of its target. A field annotated ``NOT_IDENTITY`` does not change what
 trains the network, so it stays out of a run's identity; every other field is in it.
 """
@@ -18,7 +18,8 @@ from kdlab.targets import spec_errors
 
 NOT_IDENTITY = "not identity"
 Spec = dict[str, Any]
-SETS = ("train", "validation", "test", "slices")
+SetName = Literal["train", "validation", "test", "slices"]
+SETS: tuple[SetName, ...] = ("train", "validation", "test", "slices")
 
 
 class ConfigError(UserError):
@@ -111,7 +112,7 @@ class LatencyConfig(Section):
 class EvaluationConfig(Section):
     """What is measured and what is kept of it."""
 
-    sets: list[Literal["train", "validation", "test", "slices"]] = list(SETS)
+    sets: list[SetName] = list(SETS)
     batch_size: Annotated[int, Field(gt=0)] = 1000
     keep_predictions: Literal["all", "test", "none"] | None = None
     latency: LatencyConfig = LatencyConfig()

@@ -48,7 +48,7 @@ def resolve(path: str) -> Callable[..., Any]:
 
 
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The named parameters of a callable (a function, or a class through its ``__init__``), and whether it takes any."""
+    """The named parameters of a callable (of a class: of its ``__init__``), and whether it takes any keyword."""
     found = inspect.signature(target).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
     named = {
@@ -132,7 +132,7 @@ def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config"
     """Refuse any ``_target_`` outside the allow-list: called on everything that comes from a run folder.
 
     Allowed are what kdlab's own building rooms define, torch's networks, optimizers and schedules, ``timm.*``, and the
-    user's ``allow`` list. The object found is judged, not only its name: ``torch.os.system`` starts with ``torch.`` too.
+    user's ``allow`` list. The object found is judged, not its name alone: ``torch.os.system`` is not torch's.
 
     Raises:
         UserError: naming the key and the target, and how a user allows it (``allow_targets``).
@@ -151,7 +151,9 @@ def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config"
 
 
 def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
-    if any(path == name.removesuffix(".*") or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow):
+    if any(
+        path == name.removesuffix(".*") or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow
+    ):
         return True
     if not path.startswith(SAFE_PREFIXES):
         return False

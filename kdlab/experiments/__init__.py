@@ -1,0 +1,1 @@
+"""Experiments: one point of a sweep, its teacher, its scratch twin, and what is measured of them."""

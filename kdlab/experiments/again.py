@@ -1,6 +1,5 @@
 """Runs that exist already: are they up to date, evaluate them again from their weights, load their network."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +7,12 @@ from pathlib import Path
 from torch import nn
 
 from kdlab.errors import UserError
-from kdlab.evaluation import EVALUATION_VERSION
+from kdlab.experiments.currency import missing_evaluation
 from kdlab.experiments.lab import Lab
-from kdlab.experiments.plan import Plan, PlannedRun, plan, plan_teacher
-from kdlab.experiments.runs import log, write_predictions
-from kdlab.experiments.students import assess_student, build_student, teacher_entry
-from kdlab.experiments.teachers import Taught, build_teacher_network, measure_teacher, obtain_teacher
+from kdlab.experiments.plan import PlannedRun, plan, plan_teacher
+from kdlab.experiments.runs import WEIGHTS, Work, measured_again
+from kdlab.experiments.students import build_student, student_work
+from kdlab.experiments.teachers import build_teacher_network, obtain_teacher, teacher_work
 from kdlab.records.record import RunRecord
 from kdlab.records.store import read_record
 from kdlab.records.weights import load_weights, match_state
@@ -25,17 +24,6 @@ def is_up_to_date(planned: PlannedRun, lab: Lab) -> bool:
     """Whether a run is finished and its record holds what this config asks to be measured, as measured today."""
     record = lab.store.finished(planned.run_id)
     return record is not None and not missing_evaluation(record, planned.config)
-
-
-def missing_evaluation(record: RunRecord, config: RunConfig) -> bool:
-    """Whether a finished record was evaluated by older rules, or lacks a set that the config wants."""
-    wanted = {name for name in config.evaluation.sets if name != "slices"}
-    if "slices" in config.evaluation.sets:
-        wanted |= set(config.data.slices)
-    has_all = wanted <= set(record.bins)
-    wants_latency = config.evaluation.latency.enabled and record.metrics.get("latency/p50_ms") is None
-    is_network = record.metrics.get("cost/num_params") is not None
-    return record.evaluation_version < EVALUATION_VERSION or not has_all or (wants_latency and is_network)
 
 
 def config_of(record: RunRecord, *, allow: Sequence[str]) -> RunConfig:
@@ -56,11 +44,12 @@ def load_model(folder: Path, lab: Lab, *, allow: Sequence[str] = ()) -> nn.Modul
     """
     record = _record(folder)
     config = config_of(record, allow=allow)
-    path = folder / "weights.safetensors"
+    path = folder / WEIGHTS
     if not path.exists():
         where = f"; its weights are those of {record.parent}" if record.parent else ""
         raise UserError(f"run {record.run_id} ({record.role}, {record.status}) has no weights of its own{where}")
-    dataset = lab.dataset(config)
+    without_slices = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"sets": ["train"]})})
+    dataset = lab.dataset(without_slices)  # its shape is needed, not its slices
     network = (build_teacher_network if record.role == "teacher" else build_student)(config, dataset)
     match_state(network, load_weights(path))
     return network.eval()
@@ -71,31 +60,17 @@ def evaluate_again(folder: Path, lab: Lab, config: RunConfig) -> RunRecord:
     record = _record(folder)
     if record.status != "finished":
         raise UserError(f"run {record.run_id} failed ({(record.error or {}).get('message')}): run it again first")
-    planned = plan_teacher(config) if record.role == "teacher" else None
-    point: Plan | None = None if planned is not None else plan(config)
+    work = _work_of(record, lab, config)
     with lab.store.lock(record.run_id):
-        started = time.perf_counter()
-        if point is None:
-            assert planned is not None
-            assessment = measure_teacher(planned, lab, record)
-            fields = {}
-        else:
-            taught: Taught | None = None if point.teacher is None else obtain_teacher(point.teacher, lab)
-            reference = config.teacher.model if config.teacher is not None else _timed_beside(record)
-            assessment = assess_student(
-                load_model(folder, lab, allow=config.allow_targets),
-                planned=replace(point.run, role=record.role),
-                taught=taught,
-                timed_beside=reference,
-                lab=lab,
-                train_seconds=record.metrics.get("cost/train_seconds"),
-            )
-            fields = {"teacher": None if taught is None else teacher_entry(taught, config, lab)}
-        write_predictions(folder, assessment, keep=config.evaluation.keep_predictions or "all")
-        again = replace(record, **assessment.fields(), **fields)
-        lab.store.write(again)
-        log(folder, f"evaluated again in {time.perf_counter() - started:.1f} s")
-    return again
+        return measured_again(record, lab, work, config=config)
+
+
+def _work_of(record: RunRecord, lab: Lab, config: RunConfig) -> Work:
+    if record.role == "teacher":
+        return teacher_work(plan_teacher(config), lab)
+    point = plan(config)
+    taught = None if point.teacher is None else obtain_teacher(point.teacher, lab)
+    return student_work(replace(point, run=replace(point.run, role=record.role)), taught, lab)
 
 
 def _record(folder: Path) -> RunRecord:
@@ -103,9 +78,3 @@ def _record(folder: Path) -> RunRecord:
     if record is None:
         raise UserError(f"{folder} has no record yet: the run is going on or was killed; run it again")
     return record
-
-
-def _timed_beside(record: RunRecord) -> dict[str, object] | None:
-    """The teacher architecture a scratch twin was timed beside."""
-    described = record.latency.get("reference_model")
-    return dict(described) if described else None

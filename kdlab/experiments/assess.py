@@ -13,7 +13,7 @@ from kdlab.evaluation.cost import count_cost
 from kdlab.evaluation.evaluate import Measurements, complete, measure
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.gaps import SliceFacts
-from kdlab.keys import expected_keys
+from kdlab.keys import expected_keys, out_of_scope
 from kdlab.outputs import Predictions
 from kdlab.schema import RunConfig
 
@@ -108,9 +108,11 @@ def assess(
         metrics["transfer/target_entropy"] = target_entropy(predictions["train"].logits)
     metrics.update(extra)
     keys = expected_keys(role, tuple(sets), tuple(shown))
-    metrics, undefined = complete(metrics, undefined, keys, lambda key: _reason(key, why))
+    metrics, undefined = complete(metrics, undefined, keys, lambda key: out_of_scope(key, role) or _reason(key, why))
     sizes = {name: {"reference": p.reference, "ood": p.ood, "size": len(p.examples)} for name, p in shown.items()}
-    return Assessment(metrics, undefined, measured.bins, sizes, {} if latency is None else latency.facts, predictions)
+    return Assessment(
+        metrics, undefined, measured.bins, sizes, {} if latency is None else dict(latency.facts), predictions
+    )
 
 
 def _cost(network: nn.Module, dataset: Dataset) -> tuple[Mapping[str, float | None], Mapping[str, str]]:

@@ -1,4 +1,4 @@
-"""Training inside a run: the config's recipe handed to ``kdlab.training.fit``, seen by other processes while it lasts."""
+"""Training inside a run: the config's recipe handed to ``fit``, visible to other processes while it lasts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from kdlab.data import Dataset
-from kdlab.evaluation.latency import training_marker
+from kdlab.evaluation.machine import training_marker
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.runs import Desk
 from kdlab.objectives import Objective

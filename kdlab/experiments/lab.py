@@ -1,7 +1,7 @@
 """The lab: what the runs of one process share, and the small services every run needs."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from kdlab.data import Dataset, load_dataset
+from kdlab.data.dataset import Examples
 from kdlab.outputs import Predictions
 from kdlab.records.identity import canonical_json
 from kdlab.records.store import Store
@@ -31,7 +32,7 @@ class Lab:
     store: Store
     tracker: Tracker
     memory: dict[str, Dataset] = field(default_factory=dict)
-    taught: dict[str, Mapping[str, Predictions]] = field(default_factory=dict)
+    taught: dict[str, dict[str, tuple[Examples, Predictions]]] = field(default_factory=dict)
 
     def dataset(self, config: RunConfig) -> Dataset:
         """The data set of a config, loaded once (two are kept: a sweep rarely needs more at a time)."""
@@ -42,16 +43,23 @@ class Lab:
         if key not in self.memory:
             while len(self.memory) >= 2:
                 self.memory.pop(next(iter(self.memory)))
-            self.memory[key] = load_dataset(
-                spec, slices, cache_dir=cache_dir(config), progress=config.trainer.progress
-            )
+            self.memory[key] = load_dataset(spec, slices, cache_dir=cache_dir(config), progress=config.trainer.progress)
         return self.memory[key]
 
-    def remember(self, run_id: str, predictions: Mapping[str, Predictions]) -> None:
-        """Keep a teacher's predictions at hand (a few teachers: some MB each)."""
-        while len(self.taught) >= 4:
+    def said_by(
+        self, run_id: str, sets: Mapping[str, Examples], predict: Callable[[Examples], Predictions]
+    ) -> dict[str, Predictions]:
+        """A teacher's predictions on ``sets``: remembered (of a few teachers: some MB each), or computed now.
+
+        What is remembered of a set counts only for the very same examples: a slice of one name may have been changed.
+        """
+        while len(self.taught) >= 4 and run_id not in self.taught:
             self.taught.pop(next(iter(self.taught)))
-        self.taught[run_id] = predictions
+        known = self.taught.setdefault(run_id, {})
+        for name, examples in sets.items():
+            if name not in known or known[name][0] is not examples:
+                known[name] = (examples, predict(examples))
+        return {name: known[name][1] for name in sets}
 
 
 def cache_dir(config: RunConfig) -> Path:
@@ -65,7 +73,6 @@ def cache_dir(config: RunConfig) -> Path:
 
 def device_of(config: RunConfig) -> torch.device:
     """The device that evaluation and latency run on: the one the trainer picks."""
-
     accelerator = config.trainer.accelerator
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())

@@ -6,20 +6,17 @@ then nothing of ours trains beside it, whatever launcher follows, and every reco
 (reports/LOG.md has the comparison of fresh with trained weights).
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from torch import nn
 
 from kdlab.data import Dataset
-from kdlab.evaluation.latency import LatencyResult, machine_name, measure_latency
+from kdlab.evaluation.latency import LatencyResult, measure_latency
+from kdlab.evaluation.machine import machine_name
 from kdlab.experiments.lab import Lab, device_of
+from kdlab.experiments.measured_once import measured_once
 from kdlab.models import build_model
-from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig
 
 LATENCY_VERSION = 1
@@ -40,17 +37,13 @@ def latency_of(
     if not config.evaluation.latency.enabled:
         return None
     described = _described(student, reference, config=config, dataset=dataset)
-    key = hashlib.sha256(canonical_json(described).encode()).hexdigest()[:16]
-    path = lab.store.root / "latency" / f"{key}.json"
-    if (found := _read(path)) is not None:
-        return found
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if (found := _read(path)) is not None:
-            return found
-        result = _measure(student, reference, config=config, dataset=dataset)
-        _write(path, result, key=key, described=described)
-    return _read(path)
+
+    def measure() -> dict[str, Any]:
+        return _measure(student, reference, config=config, dataset=dataset)._asdict()
+
+    saved = measured_once(lab.store.root / "latency", described, measure)
+    facts = {**saved["facts"], "measurement": saved["measurement"], "reference_model": described["reference"]}
+    return LatencyResult(metrics=saved["metrics"], undefined=saved["undefined"], facts=facts)
 
 
 def _described(
@@ -80,37 +73,20 @@ def _measure(
     student: Mapping[str, Any], reference: Mapping[str, Any] | None, *, config: RunConfig, dataset: Dataset
 ) -> LatencyResult:
     wanted = config.evaluation.latency
-    shape = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
-    networks = [None if spec is None else build_model(spec, **shape, seed_value=0) for spec in (student, reference)]
-    assert networks[0] is not None
+    shape: dict[str, Any] = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
+    device = device_of(config)
+
+    def built(spec: Mapping[str, Any]) -> nn.Module:
+        return build_model(spec, **shape, seed_value=0).to(device)
+
     return measure_latency(
-        networks[0],
-        networks[1],
+        built(student),
+        None if reference is None else built(reference),
         input_shape=dataset.input_shape,
         batch_size=wanted.batch_size,
         threads=wanted.threads,
-        device=device_of(config),
+        device=device,
         min_calls=wanted.calls,
         blocks=wanted.blocks,
         wait_seconds=wanted.wait_seconds,
     )
-
-
-def _read(path: Path) -> LatencyResult | None:
-    try:
-        saved = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    return LatencyResult(metrics=saved["metrics"], undefined=saved["undefined"], facts=saved["facts"])
-
-
-def _write(path: Path, result: LatencyResult, *, key: str, described: Mapping[str, Any]) -> None:
-    saved = {
-        "metrics": result.metrics,
-        "undefined": result.undefined,
-        "facts": {**result.facts, "measurement": key, "reference_model": described["reference"]},
-        "described": described,
-    }
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(saved, indent=1, sort_keys=True, allow_nan=False))
-    os.replace(partial, path)

@@ -52,11 +52,20 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A point of a sweep: the run, and what it needs. ``twin`` is the run itself where it learns from labels alone."""
+    """A point of a sweep: the run, and what it needs.
+
+    Args:
+        run: the run itself.
+        twin: its scratch twin; the run itself where that learns from labels alone.
+        teacher: the teacher that one of its terms learns from, or None.
+        timed_beside: model spec of the teacher that student and twin are timed beside, whether or not it teaches, so
+            that a twin's latency is its student's; or None.
+    """
 
     run: PlannedRun
     twin: PlannedRun
     teacher: PlannedRun | None
+    timed_beside: Mapping[str, Any] | None = None
 
     def runs(self) -> list[PlannedRun]:
         """Everything to be found or trained, in the order it is needed (parents before their transformations)."""
@@ -72,7 +81,8 @@ def plan(config: RunConfig, overrides: Sequence[str] = ()) -> Plan:
     teacher = plan_teacher(config) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)
     asked = twin if student.identity == twin.identity else student
-    return Plan(replace(asked, overrides=tuple(overrides)), twin, teacher)
+    beside = None if config.teacher is None else config.teacher.model
+    return Plan(replace(asked, overrides=tuple(overrides)), twin, teacher, beside)
 
 
 def plan_teacher(config: RunConfig) -> PlannedRun:

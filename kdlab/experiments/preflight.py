@@ -1,16 +1,21 @@
 """What is tried before the first point trains: the store, the data, each architecture once, the user's checkpoint."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
+from kdlab.experiments.plan import plan
+from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network, load_checkpoint
 from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig
 from kdlab.teachers import Quality
+from kdlab.training import Recipe, Runtime
+from kdlab.training.fit import make_trainer
 
 
 def preflight(configs: Iterable[RunConfig], lab: Lab) -> None:
@@ -35,13 +40,18 @@ def preflight(configs: Iterable[RunConfig], lab: Lab) -> None:
 
 
 def measure_latencies(configs: Iterable[RunConfig], lab: Lab) -> None:
-    """Measure every pair of architectures of a sweep while nothing of it trains."""
+    """Time every pair of architectures, and every method's step, of a sweep while nothing of it trains."""
     for config in configs:
-        dataset = lab.dataset(config)
-        reference = None if config.teacher is None else config.teacher.model
-        latency_of(config.student, reference, config=config, dataset=dataset, lab=lab)
-        if reference is not None:
-            latency_of(reference, None, config=config, dataset=dataset, lab=lab)
+        point, dataset = plan(config), lab.dataset(config)
+        latency_of(config.student, point.timed_beside, config=config, dataset=dataset, lab=lab)
+        if point.teacher is not None and point.timed_beside is not None and _has_network(config):
+            latency_of(point.timed_beside, None, config=config, dataset=dataset, lab=lab)
+        if point.run.role == "student":
+            step_cost_of(config, dataset=dataset, lab=lab)
+
+
+def _has_network(config: RunConfig) -> bool:
+    return config.teacher is not None and Quality.from_spec(config.teacher.quality).needs_network
 
 
 def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
@@ -51,8 +61,10 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
         (canonical_json(data), lambda: lab.dataset(config)),
         (canonical_json({**data, "student": config.student}), lambda: build_student(config, lab.dataset(config))),
     ]
+    trainer, recipes = config.trainer, [config.training]
     teacher = config.teacher
-    if teacher is not None and Quality.from_spec(teacher.quality).needs_network:
+    if teacher is not None and _has_network(config):
+        recipes.append(teacher.effective_training())
 
         def try_teacher() -> None:
             network = build_teacher_network(config, lab.dataset(config))
@@ -60,4 +72,8 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
                 load_checkpoint(teacher, network)
 
         checks.append((canonical_json({**data, "teacher": teacher.model, "file": teacher.checkpoint}), try_teacher))
+    runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
+    for recipe in recipes:
+        name = canonical_json({**trainer.model_dump(), "precision": recipe.precision})
+        checks.append((name, partial(make_trainer, Recipe(**recipe.model_dump()), runtime)))
     return checks

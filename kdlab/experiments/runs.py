@@ -1,7 +1,8 @@
 """One run from begin to record: the same frame for students, scratch twins and teachers.
 
 Found by identity or made once under the lock of its name. Whatever happens inside, a record is written, finished or
-failed, and the tracked run is closed with it.
+failed, and the tracked run is closed with it. A finished run whose record lacks what is asked for now (another set, a
+newer evaluation) is measured again from its weights, never trained again.
 """
 
 import math
@@ -14,8 +15,10 @@ from typing import Any
 
 from torch import nn
 
+from kdlab.errors import UserError
 from kdlab.evaluation.predict import save_predictions
 from kdlab.experiments.assess import Assessment
+from kdlab.experiments.currency import missing_evaluation, widened
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.records.history import HistoryWriter, decimate, read_history
@@ -23,11 +26,21 @@ from kdlab.records.provenance import provenance
 from kdlab.records.record import RunRecord
 from kdlab.records.store import CHECKPOINT, HISTORY
 from kdlab.records.weights import save_weights
-from kdlab.tracking.base import TrackedRun
+from kdlab.schema import RunConfig
+from kdlab.tracking.base import NullRun, TrackedRun
 from kdlab.tracking.tables import run_tables
 from kdlab.training.callbacks import CurveSink
 
 CURVE_POINTS = 200
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything measured of a network, and the fields of its record that come with it (its teacher's entry)."""
+
+    assessment: Assessment
+    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,13 +49,13 @@ class Made:
 
     Args:
         network: whose weights are saved; None where there are none of its own.
-        assessment: everything measured.
-        fields: further fields of the record (teacher, twin, parent, weights).
-        seconds: wall seconds of training, 0 where nothing was trained.
+        measured: what was measured of it.
+        fields: further fields of the record (twin, weights).
+        facts: what belongs in the provenance.
     """
 
     network: nn.Module | None
-    assessment: Assessment
+    measured: Measured
     fields: Mapping[str, Any]
     facts: Mapping[str, Any]
 
@@ -60,40 +73,69 @@ class Desk:
         return self.folder / CHECKPOINT
 
 
-Work = Callable[[Desk], Made]
+@dataclass(frozen=True)
+class Work:
+    """How a run is made, and how it is measured again from what it left.
+
+    Args:
+        make: trains (or loads, or transforms) and measures.
+        measure: measures a finished run with a config whose evaluation may ask for more.
+    """
+
+    make: Callable[[Desk], Made]
+    measure: Callable[[RunRecord, RunConfig], Measured]
 
 
 def obtain(planned: PlannedRun, lab: Lab, work: Work, *, force: bool = False) -> RunRecord:
-    """The finished record of a planned run: found, or made now under its lock."""
-    if not force and (found := lab.store.finished(planned.run_id)) is not None:
+    """The finished, up-to-date record of a planned run: found, measured again, or made now under its lock."""
+    found = None if force else lab.store.finished(planned.run_id)
+    if found is not None and not missing_evaluation(found, planned.config):
         return found
     with lab.store.lock(planned.run_id):
-        if not force and (found := lab.store.finished(planned.run_id)) is not None:
-            return found
-        return _made(planned, lab, work)
+        found = None if force else lab.store.finished(planned.run_id)
+        if found is None:
+            return _made(planned, lab, work, force=force)
+        if missing_evaluation(found, planned.config):
+            return measured_again(found, lab, work, config=planned.config)
+        return found
 
 
-def _made(planned: PlannedRun, lab: Lab, work: Work) -> RunRecord:
+def measured_again(record: RunRecord, lab: Lab, work: Work, *, config: RunConfig) -> RunRecord:
+    """Measure a finished run again with all that ``config`` and its record ask for. Call it while holding its lock.
+
+    The sets and slices of both are measured, so that two sweeps that share a run do not take turns in undoing each
+    other; a slice that both define is the config's.
+
+    Raises:
+        UserError: a slice of the record's names code outside the allow-list.
+    """
+    started = time.perf_counter()
+    folder = lab.store.folder(record.run_id)
+    config = widened(config, record)
+    measured = work.measure(record, config)
+    write_predictions(folder, measured.assessment, keep=_kept(record.role, config))
+    told = {name: config.plain[name] for name in ("evaluation", "data")}
+    again = replace(record, config={**record.config, **told}, **measured.assessment.fields(), **measured.fields)
+    lab.store.write(again)
+    log(folder, f"measured again in {time.perf_counter() - started:.1f} s")
+    say(f"  {record.role} {record.run_id}: measured again from its weights")
+    return again
+
+
+def _made(planned: PlannedRun, lab: Lab, work: Work, *, force: bool) -> RunRecord:
     config = planned.config
+    resume_step = _checkpoint_step(lab.store.folder(planned.run_id), force=force)
     before = lab.store.find(planned.run_id)
     attempt = 1 if before is None else int(before.provenance.get("attempt", 1)) + 1
     folder = lab.store.begin(planned.run_id, config.plain)
     record = _blank(planned, attempt=attempt)
     started = time.perf_counter()
-    history = HistoryWriter(folder / HISTORY, resume_step=_checkpoint_step(folder))
-    tracked = lab.tracker.start(
-        run_id=planned.run_id,
-        name=run_name(planned),
-        group=config.study.name,
-        job_type=planned.role,
-        tags=tags_of(planned),
-        config={**config.plain, "role": planned.role},
-        notes=config.tracker.notes,
-        attempt=attempt,
-    )
-    record = replace(record, tracker_id=tracked.id)
+    history = HistoryWriter(folder / HISTORY, resume_step=resume_step)
+    tracked: TrackedRun = NullRun()
     try:
-        made = work(Desk(folder, [_HistorySink(history), tracked]))
+        tracked = _tracked(planned, lab, attempt=attempt)
+        record = replace(record, tracker_id=tracked.id)
+        made = work.make(Desk(folder, [_HistorySink(history), tracked]))
         record = _finished(record, made, folder=folder, config=config, seconds=time.perf_counter() - started)
         lab.store.write(record)
     except BaseException as error:
@@ -106,6 +148,20 @@ def _made(planned: PlannedRun, lab: Lab, work: Work) -> RunRecord:
     (folder / CHECKPOINT).unlink(missing_ok=True)
     _close(tracked, record)
     return record
+
+
+def _tracked(planned: PlannedRun, lab: Lab, *, attempt: int) -> TrackedRun:
+    config = planned.config
+    return lab.tracker.start(
+        run_id=planned.run_id,
+        name=run_name(planned),
+        group=config.study.name,
+        job_type=planned.role,
+        tags=tags_of(planned),
+        config={**config.plain, "role": planned.role},
+        notes=config.tracker.notes,
+        attempt=attempt,
+    )
 
 
 def _blank(planned: PlannedRun, *, attempt: int) -> RunRecord:
@@ -125,11 +181,10 @@ def _blank(planned: PlannedRun, *, attempt: int) -> RunRecord:
     )
 
 
-def _finished(record: RunRecord, made: Made, *, folder: Path, config: Any, seconds: float) -> RunRecord:
+def _finished(record: RunRecord, made: Made, *, folder: Path, config: RunConfig, seconds: float) -> RunRecord:
     if made.network is not None:
-        save_weights(folder / "weights.safetensors", made.network.state_dict())
-    keep = "all" if record.role == "teacher" else config.evaluation.keep_predictions or "all"
-    write_predictions(folder, made.assessment, keep=keep)
+        save_weights(folder / WEIGHTS, made.network.state_dict())
+    write_predictions(folder, made.measured.assessment, keep=_kept(record.role, config))
     curves = decimate(read_history(folder / HISTORY), CURVE_POINTS)
     log(folder, f"finished after {seconds:.1f} s")
     return replace(
@@ -137,9 +192,15 @@ def _finished(record: RunRecord, made: Made, *, folder: Path, config: Any, secon
         status="finished",
         curves=curves,
         provenance={**record.provenance, "seconds": round(seconds, 3), **made.facts},
-        **made.assessment.fields(),
+        **made.measured.assessment.fields(),
+        **made.measured.fields,
         **made.fields,
     )
+
+
+def _kept(role: str, config: RunConfig) -> str:
+    """A teacher's predictions are kept whole: its students are compared with them."""
+    return "all" if role == "teacher" else config.evaluation.keep_predictions or "all"
 
 
 def write_predictions(folder: Path, assessment: Assessment, *, keep: str) -> None:
@@ -154,10 +215,16 @@ def _failed(record: RunRecord, error: BaseException, *, folder: Path, seconds: f
     return replace(
         record,
         status="failed",
-        error={"type": type(error).__name__, "message": str(error) or type(error).__name__},
+        error={"type": type(error).__name__, "message": _said(error)},
         curves=decimate(read_history(folder / HISTORY), CURVE_POINTS),
         provenance={**record.provenance, "seconds": round(seconds, 3)},
     )
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted by the user"
+    return str(error) or type(error).__name__
 
 
 def _close(tracked: TrackedRun, record: RunRecord) -> None:
@@ -187,13 +254,21 @@ def tags_of(planned: PlannedRun) -> list[str]:
     return [*dict.fromkeys(tag for tag in [*found, *config.tracker.tags] if tag)]
 
 
-def _checkpoint_step(folder: Path) -> int | None:
+def _checkpoint_step(folder: Path, *, force: bool) -> int | None:
+    """The step at which a cut-off run is taken up; a checkpoint that cannot be is removed."""
     path = folder / CHECKPOINT
+    if force:
+        path.unlink(missing_ok=True)
     if not path.exists():
         return None
     from kdlab.training.fit import saved_step
 
-    step = saved_step(path)
+    try:
+        step = saved_step(path)
+    except UserError as error:
+        say(f"  {error}: the run begins anew")
+        path.unlink()
+        return None
     say(f"  taking up a cut-off run at step {step}")
     return step
 
@@ -205,5 +280,6 @@ class _HistorySink:
         self.history = history
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
-        self.history.append({name: value for name, value in metrics.items() if math.isfinite(value)},
-                            step=step, epoch=epoch)
+        self.history.append(
+            {name: value for name, value in metrics.items() if math.isfinite(value)}, step=step, epoch=epoch
+        )

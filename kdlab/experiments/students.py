@@ -1,6 +1,6 @@
 """One point of a sweep: the teacher it needs, its scratch twin, and the student itself, measured the same way."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -9,39 +9,50 @@ from kdlab.data import Dataset
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.metrics import accuracy
 from kdlab.evaluation.predict import predict
-from kdlab.experiments.assess import Assessment, TaughtBy, assess
+from kdlab.experiments.assess import TaughtBy, assess
 from kdlab.experiments.fitting import train
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.latency import latency_of
-from kdlab.experiments.plan import Plan, PlannedRun
-from kdlab.experiments.runs import Desk, Made, obtain
+from kdlab.experiments.plan import Plan
+from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
+from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.teachers import Taught, obtain_teacher, teacher_predictions, transfer_targets
 from kdlab.models import build_model, check_model
-from kdlab.objectives import Objective
+from kdlab.objectives import Objective, effective_terms
 from kdlab.records.record import RunRecord
+from kdlab.records.weights import load_weights, match_state
 from kdlab.schema import RunConfig
 from kdlab.streams import stream_seed
 
 NO_TEACHER = "no teacher taught this network"
+UNTIMED = "not measured: evaluation.latency.enabled is false"
 
 
-def run_point(plan: Plan, lab: Lab, *, force: bool = False) -> RunRecord:
-    """Find or make everything a point needs, then the point itself."""
-    taught = None if plan.teacher is None else obtain_teacher(plan.teacher, lab)
-    reference = plan.run.config.teacher
-    timed_beside = None if reference is None else reference.model
-    is_twin = plan.run.run_id == plan.twin.run_id
-    if not is_twin:
-        obtain(plan.twin, lab, lambda desk: _student(plan.twin, None, timed_beside, None, lab, desk))
-    twin_id = None if is_twin else plan.twin.run_id
-    return obtain(
-        plan.run, lab, lambda desk: _student(plan.run, taught, timed_beside, twin_id, lab, desk), force=force
-    )
+def run_point(point: Plan, lab: Lab, *, force: bool = False) -> RunRecord:
+    """Find or make everything a point needs, then the point itself; what is finished is brought up to date."""
+    taught = None if point.teacher is None else obtain_teacher(point.teacher, lab)
+    if point.run.run_id != point.twin.run_id:
+        obtain(point.twin, lab, student_work(replace(point, run=point.twin), None, lab))
+    return obtain(point.run, lab, student_work(point, taught, lab), force=force)
+
+
+def student_work(point: Plan, taught: Taught | None, lab: Lab) -> Work:
+    """How the student of a point is trained and measured."""
+
+    def measure(record: RunRecord, config: RunConfig) -> Measured:
+        network = build_student(config, lab.dataset(config))
+        match_state(network, load_weights(lab.store.folder(record.run_id) / WEIGHTS))
+        seconds = record.metrics.get("cost/train_seconds")
+        beside = point.timed_beside or record.latency.get("reference_model")
+        asked = replace(point, run=replace(point.run, config=config), timed_beside=beside)
+        return _measured(network, asked, taught, lab, train_seconds=seconds)
+
+    return Work(lambda desk: _trained(point, taught, lab, desk), measure)
 
 
 def build_student(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The student's architecture, initialised from the stream (student, init, seed)."""
-    shape = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
+    shape: dict[str, Any] = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
     network = build_model(
         config.student, **shape, seed_value=stream_seed("student", "init", config.seed), key="student"
     )
@@ -49,23 +60,16 @@ def build_student(config: RunConfig, dataset: Dataset) -> nn.Module:
     return network
 
 
-def _student(
-    planned: PlannedRun,
-    taught: Taught | None,
-    timed_beside: Mapping[str, Any] | None,
-    twin_id: str | None,
-    lab: Lab,
-    desk: Desk,
-) -> Made:
+def _trained(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Made:
     """Train and measure a student."""
-    config = planned.config
+    config = point.run.config
     dataset = lab.dataset(config)
     network = build_student(config, dataset)
     objective = Objective.from_specs(config.objective.terms)
     trained = train(
         network,
         objective,
-        planned=planned,
+        planned=point.run,
         recipe=config.training,
         dataset=dataset,
         desk=desk,
@@ -73,62 +77,55 @@ def _student(
         seed=config.seed,
         teacher=None if taught is None else taught.provider,
     )
-    assessment = assess_student(
-        network, planned=planned, taught=taught, timed_beside=timed_beside, lab=lab, train_seconds=trained.seconds
-    )
-    fields = {
-        "twin": twin_id,
-        "weights": objective.weights(),
-        "teacher": None if taught is None else teacher_entry(taught, config, lab),
-    }
-    return Made(network, assessment, fields, trained.facts)
+    measured = _measured(network, point, taught, lab, train_seconds=trained.seconds)
+    twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
+    return Made(network, measured, {"twin": twin_id, "weights": objective.weights()}, trained.facts)
 
 
-def assess_student(
-    network: nn.Module,
-    *,
-    planned: PlannedRun,
-    taught: Taught | None,
-    timed_beside: Mapping[str, Any] | None,
-    lab: Lab,
-    train_seconds: float | None,
-) -> Assessment:
-    """Measure a student (again, from its weights, for ``kdlab evaluate``)."""
-    config = planned.config
+def _measured(
+    network: nn.Module, point: Plan, taught: Taught | None, lab: Lab, *, train_seconds: float | None
+) -> Measured:
+    """Everything the record of a student (or twin) says about it."""
+    config, role = point.run.config, point.run.role
     dataset = lab.dataset(config)
     device = device_of(config)
-    latency = latency_of(config.student, timed_beside, config=config, dataset=dataset, lab=lab)
-    seen = TaughtBy(None, NO_TEACHER) if taught is None else teacher_predictions(taught, config, lab)
+    latency = latency_of(config.student, point.timed_beside, config=config, dataset=dataset, lab=lab)
+    price = step_cost_of(config, dataset=dataset, lab=lab) if role == "student" else None
     network.to(device)
     assessment = assess(
         lambda examples: predict(network, examples, batch_size=config.evaluation.batch_size, device=device),
-        role=planned.role,
+        role=role,
         config=config,
         dataset=dataset,
-        teacher=seen,
+        teacher=TaughtBy(None, NO_TEACHER) if taught is None else teacher_predictions(taught, config, lab),
         network=network,
         latency=latency,
         extra={
             "cost/train_seconds": train_seconds,
             "cost/stack_size": 1.0,
+            "cost/step_ms_ratio": None if price is None else price.ratio,
             "cost/teacher_train_seconds": None if taught is None else taught.record.metrics.get("cost/train_seconds"),
         },
         why={
             "cost/teacher_train_seconds": NO_TEACHER if taught is None else "its teacher was not trained here",
-            "latency/": "evaluation.latency.enabled is false",
-            "throughput/": "evaluation.latency.enabled is false",
-            "cost/step_ms_ratio": "measured once per method, architecture and machine, not per run",
+            "cost/step_ms_ratio": UNTIMED,
+            "latency/": UNTIMED,
+            "throughput/": UNTIMED,
         },
     )
     network.cpu()
-    return assessment
+    if price is not None:
+        assessment.latency["step_cost"] = price.facts
+    return Measured(assessment, {"teacher": None if taught is None else teacher_entry(taught, config, lab)})
 
 
 def teacher_entry(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, Any]:
     """What a student's record says of its teacher: the network's metrics, and those of the targets that were shown."""
     assert config.teacher is not None
     record = taught.record
-    kept = {key: value for key, value in record.metrics.items() if "/" in key and not key.startswith(("latency", "cost"))}
+    kept = {
+        key: value for key, value in record.metrics.items() if "/" in key and not key.startswith(("latency", "cost"))
+    }
     return {
         "id": record.run_id,
         "quality": config.teacher.quality["name"],
@@ -140,7 +137,8 @@ def teacher_entry(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, Any]
 def _targets(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, float | None]:
     """The targets on the transfer set: accuracy, and mean entropy at the temperature they are shown at (nats)."""
     shown = transfer_targets(taught, config, lab)
-    temperatures = [term["temperature"] for term in config.objective.terms.values() if "temperature" in term]
+    terms = effective_terms(config.objective.terms).values()
+    temperatures = [term["temperature"] for term in terms if "temperature" in term]
     temperature = float(temperatures[0]) if temperatures else 1.0
     return {
         "temperature": temperature,

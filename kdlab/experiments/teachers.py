@@ -5,7 +5,7 @@ Its accuracy on our own loader is measured, and so known, before any student tra
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from torch import nn
 from kdlab.data import Dataset
 from kdlab.data.dataset import Examples
 from kdlab.evaluation.predict import predict_teacher
-from kdlab.experiments.assess import Assessment, TaughtBy, assess, chosen_sets
+from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
+from kdlab.experiments.fitting import train
 from kdlab.experiments.lab import Lab, device_of, say
 from kdlab.experiments.latency import latency_of
-from kdlab.experiments.fitting import train
 from kdlab.experiments.plan import HARD_LABELS, PlannedRun
-from kdlab.experiments.runs import Desk, Made, obtain
+from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective
 from kdlab.outputs import Predictions
@@ -45,16 +45,30 @@ class Taught:
 
 def obtain_teacher(planned: PlannedRun, lab: Lab, *, force: bool = False) -> Taught:
     """Find or make the teacher of ``planned`` (its parent first), and put it together."""
-    source = planned.parent or planned
-    if _quality(planned.config).needs_network:
-        record = obtain(source, lab, lambda desk: _trained(source, lab, desk), force=force)
-        assembled = assemble(planned, lab)
-        if planned.parent is None:
-            return Taught(assembled.provider, record, True)
-    else:
-        assembled = assemble(planned, lab)
-    record = obtain(planned, lab, lambda desk: _transformed(planned, assembled, lab), force=force)
+    if planned.parent is not None:
+        obtain(planned.parent, lab, teacher_work(planned.parent, lab), force=force)
+    record = obtain(planned, lab, teacher_work(planned, lab), force=force)
+    assembled = assemble(planned, lab)
     return Taught(assembled.provider, record, assembled.network is not None)
+
+
+def teacher_work(planned: PlannedRun, lab: Lab) -> Work:
+    """How a teacher is made and measured: trained (or loaded) where it has weights of its own, else put together."""
+    own = planned.parent is None and _quality(planned.config).needs_network
+
+    def make(desk: Desk) -> Made:
+        return _trained(planned, lab, desk) if own else _transformed(planned, lab)
+
+    def measure(record: RunRecord, config: RunConfig) -> Measured:
+        seconds = record.metrics.get("cost/train_seconds")
+        asked = replace(planned, config=config)
+        return _measured(asked, assemble(asked, lab), lab, seconds=seconds, parent=_parent(planned, lab))
+
+    return Work(make, measure)
+
+
+def _parent(planned: PlannedRun, lab: Lab) -> RunRecord | None:
+    return None if planned.parent is None else lab.store.load(planned.parent.run_id)
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ def _quality(config: RunConfig) -> Quality:
 def build_teacher_network(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The teacher's architecture, initialised from the stream (teacher, init, seed)."""
     assert config.teacher is not None
-    shape = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
+    shape: dict[str, Any] = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
     seed = stream_seed("teacher", "init", config.teacher.seed)
     network = build_model(config.teacher.model, **shape, seed_value=seed, key="teacher.model")
     check_model(network, **shape, key="teacher.model")
@@ -92,7 +106,7 @@ def build_teacher_network(config: RunConfig, dataset: Dataset) -> nn.Module:
 def load_network(planned: PlannedRun, lab: Lab, dataset: Dataset) -> nn.Module:
     """The trained network of a finished teacher, in eval mode."""
     network = build_teacher_network(planned.config, dataset)
-    match_state(network, load_weights(lab.store.folder(planned.run_id) / "weights.safetensors"))
+    match_state(network, load_weights(lab.store.folder(planned.run_id) / WEIGHTS))
     return network.eval()
 
 
@@ -116,22 +130,13 @@ def transfer_targets(taught: Taught, config: RunConfig, lab: Lab) -> Predictions
     return _said_of({"train": lab.dataset(config).train}, taught, config, lab)["train"]
 
 
-def _said_of(
-    sets: Mapping[str, Examples], taught: Taught, config: RunConfig, lab: Lab
-) -> dict[str, Predictions]:
-    known = dict(lab.taught.get(taught.record.run_id, {}))
-    for name, examples in sets.items():
-        if name not in known:
-            known[name] = _predicted(taught.provider, examples, config)
-    lab.remember(taught.record.run_id, known)
-    return {name: known[name] for name in sets}
+def _said_of(sets: Mapping[str, Examples], taught: Taught, config: RunConfig, lab: Lab) -> dict[str, Predictions]:
+    return lab.said_by(taught.record.run_id, sets, lambda examples: _predicted(taught.provider, examples, config))
 
 
 def _predicted(provider: Teacher, examples: Examples, config: RunConfig) -> Predictions:
     device = device_of(config)
-    return predict_teacher(
-        provider.to(device), examples, batch_size=config.evaluation.batch_size, device=device
-    )
+    return predict_teacher(provider.to(device), examples, batch_size=config.evaluation.batch_size, device=device)
 
 
 def _trained(planned: PlannedRun, lab: Lab, desk: Desk) -> Made:
@@ -157,27 +162,21 @@ def _trained(planned: PlannedRun, lab: Lab, desk: Desk) -> Made:
         )
         seconds, facts = trained.seconds, trained.facts
     provider = make_teacher(Quality(name="standard"), network, num_classes=dataset.num_classes)
-    assessment = _measured(planned, Assembled(provider, network), lab, seconds=seconds, parent=None)
-    return Made(network, assessment, {"weights": {"hard_labels": 1.0}}, facts)
+    measured = _measured(planned, Assembled(provider, network), lab, seconds=seconds, parent=None)
+    weights = {} if config.teacher.checkpoint is not None else {"hard_labels": 1.0}
+    return Made(network, measured, {"weights": weights}, facts)
 
 
-def _transformed(planned: PlannedRun, assembled: Assembled, lab: Lab) -> Made:
+def _transformed(planned: PlannedRun, lab: Lab) -> Made:
     """Measure a teacher that has no weights of its own."""
-    parent = None if planned.parent is None else lab.store.load(planned.parent.run_id)
+    parent = _parent(planned, lab)
     seconds = None if parent is None else parent.metrics.get("cost/train_seconds")
-    return Made(None, _measured(planned, assembled, lab, seconds=seconds, parent=parent), {}, {})
-
-
-def measure_teacher(planned: PlannedRun, lab: Lab, record: RunRecord) -> Assessment:
-    """Measure a finished teacher again, from its weights or its parent's."""
-    parent = None if planned.parent is None else lab.store.load(planned.parent.run_id)
-    seconds = record.metrics.get("cost/train_seconds")
-    return _measured(planned, assemble(planned, lab), lab, seconds=seconds, parent=parent)
+    return Made(None, _measured(planned, assemble(planned, lab), lab, seconds=seconds, parent=parent), {}, {})
 
 
 def _measured(
     planned: PlannedRun, assembled: Assembled, lab: Lab, *, seconds: float | None, parent: RunRecord | None
-) -> Assessment:
+) -> Measured:
     """Everything the record of a teacher says about it."""
     config = planned.config
     assert config.teacher is not None
@@ -205,7 +204,7 @@ def _measured(
     accuracy = assessment.metrics.get("validation/accuracy")
     shown = "" if accuracy is None or network is None else f": validation accuracy {accuracy:.4f}"
     say(f"  teacher {planned.run_id} ({config.teacher.quality['name']}){shown}")
-    return assessment
+    return Measured(assessment, {})
 
 
 def _reasons(network: nn.Module | None, parent: RunRecord | None) -> dict[str, str]:

@@ -1,54 +1,62 @@
-"""Lightning callbacks: curves to whoever listens, checkpoints at epoch ends, a progress bar, keyed dropout."""
+"""What happens at the ends of epochs: curves to whoever listens, checkpoints, a progress bar, keyed dropout."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 
 from kdlab.streams import Role, stream_seed
 
 
 class CurveSink(Protocol):
-    """Whoever listens to the curves: the history file, the tracker."""
+    """Whoever listens to the curves: the history file, the tracker, the progress bar."""
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
         """Take in the values of one moment."""
 
 
-class Curves(pl.Callback):
-    """Hands the values logged in an epoch to the sinks when it ends."""
-
-    def __init__(self, sinks: list[CurveSink]) -> None:
-        self.sinks = sinks
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        for sink in self.sinks:
-            sink.log(values, step=trainer.global_step, epoch=trainer.current_epoch + 1)
-
-
-class EpochCheckpoint(pl.Callback):
+class EpochCheckpoint(Checkpoint):
     """Saves a checkpoint at the end of an epoch once ``every_seconds`` have passed, so that a killed run goes on.
 
     At epoch ends only: a loader resumed in mid-epoch would silently replay batches. The file holds tensors and plain
-    Python, so it loads with ``weights_only=True``.
+    Python, so it loads with ``weights_only=True``. As a ``Checkpoint`` it comes after the module's own hook: the curves
+    of an epoch are written before the checkpoint that says the epoch is done.
+
+    Args:
+        path: where; written beside it and renamed.
+        every_seconds: the least time between two.
     """
 
     def __init__(self, path: Path, *, every_seconds: float) -> None:
         self.path, self.every_seconds = path, every_seconds
-        self._last = time.monotonic()
+        self.seconds_before = 0.0
+        self._began = self._last = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of training so far, those before a resumption included."""
+        return self.seconds_before + time.monotonic() - self._began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if it is time."""
         if time.monotonic() - self._last < self.every_seconds:
             return
         partial = self.path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
-        os.replace(partial, self.path)
+        partial.replace(self.path)
         self._last = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The time spent, which a resumed run goes on counting from."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the time spent before over."""
+        self.seconds_before = float(state_dict["seconds"])
 
 
 class EpochStream(pl.Callback):
@@ -59,26 +67,29 @@ class EpochStream(pl.Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the epoch."""
         torch.manual_seed(stream_seed(self.role, "dropout", self.seed, epoch=trainer.current_epoch))
 
 
 class ProgressLine(pl.Callback):
-    """A bar over optimizer steps, moved once an epoch; silent where the output is no terminal."""
+    """A bar over optimizer steps, moved by the curves; silent where the output is no terminal."""
 
     def __init__(self, label: str) -> None:
         self.label = label
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar."""
         from tqdm import tqdm
 
         self._bar = tqdm(total=trainer.max_steps, desc=self.label, unit="step", leave=False, disable=None)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._bar.update(trainer.global_step - self._bar.n)
-        accuracy = trainer.callback_metrics.get("validation/accuracy")
-        if accuracy is not None:
-            self._bar.set_postfix_str(f"validation {float(accuracy):.3f}", refresh=False)
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
+        """Move the bar: it listens like any sink."""
+        self._bar.update(step - self._bar.n)
+        if "validation/accuracy" in metrics:
+            self._bar.set_postfix_str(f"validation {metrics['validation/accuracy']:.3f}", refresh=False)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the bar."""
         if hasattr(self, "_bar"):
             self._bar.close()

@@ -5,7 +5,7 @@ plain object, never a submodule: it is absent from ``state_dict``, checkpoints a
 reach it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from kdlab.objectives import Objective
 from kdlab.outputs import Batch
 from kdlab.targets import build
 from kdlab.teachers import Teacher
+from kdlab.training.callbacks import CurveSink
 from kdlab.training.monitor import TermMonitor
 
 
@@ -33,6 +34,7 @@ class Distillation(pl.LightningModule):
         schedule: spec of a ``torch.optim.lr_scheduler``, stepped every optimizer step; None for a constant rate.
         teacher: frozen provider of soft targets; needed when a term of the objective asks for it.
         steps: the length of the run, handed to schedules that want one.
+        sinks: who gets the values of an epoch instead of Lightning's loggers, at a fifth of the price of ``self.log``.
 
     Raises:
         UserError: the teacher cannot give what the objective's terms need, or gives another number of classes.
@@ -48,6 +50,7 @@ class Distillation(pl.LightningModule):
         schedule: Mapping[str, Any] | None = None,
         teacher: Teacher | None = None,
         steps: int = 0,
+        sinks: Sequence[CurveSink] = (),
     ) -> None:
         super().__init__()
         objective.check(teacher.provides if teacher is not None else frozenset())
@@ -58,10 +61,12 @@ class Distillation(pl.LightningModule):
         # held in a tuple: a teacher that is an nn.Module must not become a submodule
         self._teacher = (teacher,)
         self._optimizer, self._schedule, self._steps = optimizer, schedule, steps
+        self._sinks = tuple(sinks)
         self.monitor = TermMonitor()
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.validation_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.validation_nll = MeanMetric()
+        self._answers: list[tuple[Tensor, Tensor]] = []
 
     @property
     def teacher(self) -> Teacher | None:
@@ -73,32 +78,44 @@ class Distillation(pl.LightningModule):
         return as_output(self.student(inputs)).logits
 
     def on_fit_start(self) -> None:
-        """The teacher follows the student to its device."""
+        """The student is in train mode, however it came; the teacher follows it to its device and precision."""
+        self.student.train()
         if self.teacher is not None:
-            self._teacher = (self.teacher.to(self.device),)
+            dtype = next((p.dtype for p in self.student.parameters() if p.is_floating_point()), None)
+            self._teacher = (self.teacher.to(self.device, dtype),)
 
     def on_train_epoch_start(self) -> None:
+        """Forget the last epoch."""
         self.monitor.reset()
-        self.train_accuracy.reset()
+        self._answers.clear()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave our own batches, cut where they are needed, alone; a plain loader's are moved."""
+        if isinstance(batch, Batch) and batch.inputs.device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The loss of one batch; terms are accumulated on the device and logged once an epoch."""
+        """The loss of one batch; terms and answers are kept and logged once an epoch."""
         rows = as_batch(batch)
         output = as_output(self.student(rows.inputs))
         taught = self.teacher(rows.inputs, rows.index) if self.teacher is not None and self.objective.needs else None
         value = self.objective(output, taught, rows, self.global_step)
         self.monitor.add(self.global_step, value.loss, value.terms)
-        self.train_accuracy.update(output.logits.detach(), rows.labels)
+        self._answers.append((output.logits.detach().argmax(-1), rows.labels))
         return value.loss
 
     def on_train_epoch_end(self) -> None:
-        """Log what the epoch accumulated."""
-        for name, mean in self.monitor.means().items():
-            self.log(f"train/{name}", mean)
-        self.log("train/running_accuracy", self.train_accuracy.compute())
-        self.log("train/lr", float(self.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
+        """Publish what the epoch accumulated."""
+        values = {f"train/{name}": mean for name, mean in self.monitor.means().items()}
+        answers, labels = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
+        values["train/running_accuracy"] = float(self.train_accuracy(answers, labels))
+        self.train_accuracy.reset()
+        values["train/lr"] = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self._publish(values)
 
     def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
         self.validation_accuracy.reset()
         self.validation_nll.reset()
 
@@ -110,8 +127,18 @@ class Distillation(pl.LightningModule):
         self.validation_nll.update(nn.functional.cross_entropy(logits, rows.labels, reduction="none"))
 
     def on_validation_epoch_end(self) -> None:
-        self.log("validation/accuracy", self.validation_accuracy.compute())
-        self.log("validation/nll", self.validation_nll.compute())
+        """Publish accuracy and negative log-likelihood."""
+        accuracy, nll = float(self.validation_accuracy.compute()), float(self.validation_nll.compute())
+        self._publish({"validation/accuracy": accuracy, "validation/nll": nll})
+
+    def _publish(self, values: dict[str, float]) -> None:
+        """To the sinks, with the step and the (fractional) epoch they were measured at; else to Lightning's loggers."""
+        if not self._sinks:
+            self.log_dict(values)
+            return
+        epoch = self.global_step / max(int(self.trainer.num_training_batches), 1)
+        for sink in self._sinks:
+            sink.log(values, step=self.global_step, epoch=epoch)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the student alone, and its schedule by steps."""

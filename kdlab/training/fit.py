@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from kdlab.data.dataset import Examples
+from kdlab.errors import UserError
 from kdlab.objectives import Objective
 from kdlab.streams import Role, global_stream, stream_seed
 from kdlab.teachers import Teacher
 from kdlab.training.batches import EvaluationBatches, TrainingBatches
-from kdlab.training.callbacks import Curves, CurveSink, EpochCheckpoint, EpochStream, ProgressLine
+from kdlab.training.callbacks import CurveSink, EpochCheckpoint, EpochStream, ProgressLine
 from kdlab.training.distillation import Distillation
 
 
@@ -58,7 +60,14 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a fit went: wall seconds, optimizer steps done, and the step it was resumed from (0 for a fresh one)."""
+    """How a fit went.
+
+    Args:
+        seconds: wall seconds of training, those before a resumption included.
+        steps: optimizer steps done.
+        resumed_from: the step it was taken up at, 0 for a fresh one.
+        device: the kind of device.
+    """
 
     seconds: float
     steps: int
@@ -79,12 +88,13 @@ def fit(
     teacher: Teacher | None = None,
     runtime: Runtime = Runtime(),
 ) -> Fitted:
-    """Train ``model`` in place for ``recipe.steps`` optimizer steps; it ends in eval mode on the CPU.
+    """Train ``model`` in place; it ends in eval mode on the CPU, in its own dtype.
 
     Raises:
         NonFiniteLossError: naming the step and the term.
         KeyboardInterrupt: the user's; Lightning's own way out would be ``exit(1)`` with Ctrl-C disarmed.
     """
+    progress = [ProgressLine(runtime.label)] if runtime.progress else []
     module = Distillation(
         model,
         objective,
@@ -93,49 +103,87 @@ def fit(
         schedule=recipe.schedule,
         teacher=teacher,
         steps=recipe.steps,
+        sinks=[*runtime.sinks, *progress] or [_Silence()],
     )
-    trainer = _trainer(recipe, runtime, role=role, seed=seed)
+    saver = _saver(runtime)
+    callbacks = [EpochStream(role=role, seed=seed), *progress, *([saver] if saver else [])]
+    trainer = make_trainer(recipe, runtime, callbacks=callbacks)
     device = trainer.strategy.root_device
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     resumed = runtime.checkpoint if runtime.checkpoint is not None and runtime.checkpoint.exists() else None
     started_at = 0 if resumed is None else saved_step(resumed)
     batches = TrainingBatches(train, batch_size=recipe.batch_size, role=role, seed=seed, device=device)
     holdout = EvaluationBatches(validation, batch_size=runtime.evaluation_batch_size, device=device)
     started = time.perf_counter()
-    with _interruptible(trainer), _quiet(), global_stream(stream_seed(role, "dropout", seed)):
-        trainer.fit(module, batches, holdout, ckpt_path=resumed, weights_only=True)
-    model.cpu().eval()
-    return Fitted(time.perf_counter() - started, trainer.global_step, started_at, device.type)
+    try:
+        with _interruptible(trainer), _quiet(), global_stream(stream_seed(role, "dropout", seed)):
+            trainer.fit(module, batches, holdout, ckpt_path=resumed, weights_only=True)
+    finally:  # what was trained in double precision is deployed, and its teacher asked, as it came
+        model.to(device="cpu", dtype=dtype).eval()
+        if teacher is not None:
+            teacher.to("cpu", torch.float32)
+    seconds = time.perf_counter() - started + (saver.seconds_before if saver else 0.0)
+    return Fitted(seconds, trainer.global_step, started_at, device.type)
 
 
-def _trainer(recipe: Recipe, runtime: Runtime, *, role: Role, seed: int) -> pl.Trainer:
-    callbacks: list[pl.Callback] = [EpochStream(role=role, seed=seed), Curves(runtime.sinks)]
-    if runtime.checkpoint is not None:
-        callbacks.append(EpochCheckpoint(runtime.checkpoint, every_seconds=runtime.checkpoint_every_seconds))
-    if runtime.progress:
-        callbacks.append(ProgressLine(runtime.label))
+class _Silence:
+    """A sink for runs nobody listens to: Lightning's own logging would cost without being read."""
+
+    def log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
+        """Nothing."""
+
+
+def _saver(runtime: Runtime) -> EpochCheckpoint | None:
+    if runtime.checkpoint is None:
+        return None
+    return EpochCheckpoint(runtime.checkpoint, every_seconds=runtime.checkpoint_every_seconds)
+
+
+def make_trainer(recipe: Recipe, runtime: Runtime, *, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
+    """The Trainer of a fit.
+
+    Raises:
+        UserError: this machine has no such accelerator, or the accelerator cannot do this precision.
+    """
     with _quiet():
-        return pl.Trainer(
-            accelerator=runtime.accelerator,
-            devices=runtime.devices,
-            precision=recipe.precision,  # type: ignore[arg-type]
-            max_steps=recipe.steps,
-            max_epochs=-1,
-            gradient_clip_val=recipe.gradient_clip_norm,
-            gradient_clip_algorithm="norm" if recipe.gradient_clip_norm is not None else None,
-            check_val_every_n_epoch=runtime.validate_every_epochs,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
+        try:
+            trainer = pl.Trainer(
+                accelerator=runtime.accelerator,
+                devices=runtime.devices,
+                precision=recipe.precision,  # type: ignore[arg-type]
+                max_steps=recipe.steps,
+                max_epochs=-1,
+                gradient_clip_val=recipe.gradient_clip_norm,
+                gradient_clip_algorithm="norm" if recipe.gradient_clip_norm is not None else None,
+                check_val_every_n_epoch=runtime.validate_every_epochs,
+                callbacks=list(callbacks),
+                logger=False,
+                enable_checkpointing=runtime.checkpoint is not None,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+            )
+        except (MisconfigurationException, ValueError) as error:
+            raise UserError(
+                f"trainer.accelerator = '{runtime.accelerator}', trainer.devices = {runtime.devices}, "
+                f"training.precision = '{recipe.precision}': {str(error).splitlines()[0]}"
+            ) from error
+    if trainer.world_size != 1:
+        raise UserError(f"trainer.devices = {runtime.devices!r}: a network trains on one device; 1 is allowed")
+    return trainer
 
 
 def saved_step(checkpoint: Path) -> int:
-    """The optimizer step at which a checkpoint was saved."""
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    """The optimizer step at which a checkpoint was saved.
+
+    Raises:
+        UserError: the file is no whole checkpoint.
+    """
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:  # a damaged file raises anything; all of it means that it cannot be used
+        raise UserError(f"{checkpoint.name} is damaged ({type(error).__name__})") from error
 
 
 @contextmanager

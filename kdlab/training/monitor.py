@@ -1,8 +1,8 @@
-"""Per-term sums on the device, and the stop at the first loss that is not finite."""
+"""Per-term means of an epoch, and the stop at the first loss that is not finite."""
 
+import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 
@@ -11,10 +11,13 @@ class NonFiniteLossError(RuntimeError):
 
 
 class TermMonitor:
-    """Accumulates each term, unweighted, and watches for the first value that is not finite.
+    """Accumulates the loss and each term, unweighted, in float64, and watches for the first loss that is not finite.
 
     On the CPU every step is looked at. On an accelerator looking means waiting for it, so losses are looked at together
     every ``patience`` steps; the message names the step at which it happened all the same.
+
+    Args:
+        patience: steps between two looks on an accelerator.
     """
 
     def __init__(self, *, patience: int = 50) -> None:
@@ -23,9 +26,9 @@ class TermMonitor:
 
     def reset(self) -> None:
         """Forget the epoch."""
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, float] = {}
         self._count = 0
-        self._pending: list[tuple[int, Tensor, Mapping[str, Tensor]]] = []
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
 
     def add(self, step: int, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
         """Take in one step.
@@ -33,29 +36,33 @@ class TermMonitor:
         Raises:
             NonFiniteLossError: naming the step and the term.
         """
-        values = {"loss": loss.detach(), **{f"terms/{name}": value.detach() for name, value in terms.items()}}
-        for name, value in values.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._count += 1
-        self._pending.append((step, values["loss"], values))
+        named = {f"terms/{name}": value.detach() for name, value in terms.items()}
+        self._pending.append((step, {"loss": loss.detach(), **named}))
         if loss.device.type == "cpu" or len(self._pending) >= self.patience:
             self.check()
 
     def check(self) -> None:
         """Look at the losses that were not looked at yet."""
         pending, self._pending = self._pending, []
-        if not pending or bool(torch.isfinite(torch.stack([loss for _, loss, _ in pending])).all()):
-            return
-        step, _, values = next(entry for entry in pending if not bool(torch.isfinite(entry[1])))
-        bad = [name.removeprefix("terms/") for name, value in values.items()
-               if name != "loss" and not bool(torch.isfinite(value))]
-        where = f"term {', '.join(bad)}" if bad else "the weighted sum of finite terms"
-        raise NonFiniteLossError(
-            f"the loss is not finite at step {step}: {where}; a lower training.optimizer.lr or "
-            "training.gradient_clip_norm=1 usually helps"
-        )
+        for step, values in pending:
+            numbers = {name: float(value) for name, value in values.items()}
+            if not math.isfinite(numbers["loss"]):
+                raise NonFiniteLossError(_message(step, numbers))
+            for name, number in numbers.items():
+                self._sums[name] = self._sums.get(name, 0.0) + number
+            self._count += 1
 
-    def means(self) -> dict[str, Tensor]:
+    def means(self) -> dict[str, float]:
         """The mean of every term over the steps since ``reset``; looks at what is pending first."""
         self.check()
-        return {name: value / self._count for name, value in self._sums.items()}
+        return {name: total / self._count for name, total in self._sums.items()}
+
+
+def _message(step: int, numbers: Mapping[str, float]) -> str:
+    bad = [name for name, number in numbers.items() if name != "loss" and not math.isfinite(number)]
+    names = ", ".join(name.removeprefix("terms/") for name in bad)
+    where = f"term {names}" if bad else "the weighted sum of finite terms"
+    return (
+        f"the loss is not finite at step {step}: {where}; a lower training.optimizer.lr or "
+        "training.gradient_clip_norm=1 usually helps"
+    )

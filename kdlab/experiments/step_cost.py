@@ -1,0 +1,173 @@
+"""The price of a training step: milliseconds of the objective's step over those of plain cross-entropy.
+
+Methods are compared by this ratio and not by the wall seconds of their runs, which depend on what else the machine did
+and on the stack. Bare steps (forward, loss, backward, optimizer, the online teacher's forward) of both are interleaved
+in one process. The ratio belongs to (method, architectures, batch size, optimizer, machine, threads), not to the
+weights, so one file under ``<store.root>/step_cost`` serves a whole sweep.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdlab.data import Dataset
+from kdlab.evaluation.machine import load_average, machine_name, quiet_machine
+from kdlab.experiments.lab import Lab, device_of
+from kdlab.experiments.measured_once import measured_once
+from kdlab.experiments.plan import HARD_LABELS
+from kdlab.models import as_output, build_model
+from kdlab.objectives import Objective, effective_terms
+from kdlab.outputs import Batch
+from kdlab.schema import RunConfig
+from kdlab.targets import build
+from kdlab.teachers import Quality, Teacher, make_teacher
+
+STEP_COST_VERSION = 1
+BLOCKS, STEPS_A_BLOCK, WARMUP = 20, 8, 5
+_SECONDS = 0.8
+"""What a measurement may take: blocks are added until then, at least ``BLOCKS`` of them whatever a step takes."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """``cost/step_ms_ratio``, and how it was measured (both medians in ms, machine, threads, load, contended)."""
+
+    ratio: float
+    facts: dict[str, Any]
+
+
+def step_cost_of(config: RunConfig, *, dataset: Dataset, lab: Lab) -> StepCost | None:
+    """The price of a step of a config's objective: found, or measured now; None where times are not wanted."""
+    if not config.evaluation.latency.enabled:
+        return None
+    described = _described(config, dataset)
+    saved = measured_once(lab.store.root / "step_cost", described, lambda: _measure(config, dataset))
+    facts = {name: saved[name] for name in saved if name not in ("ratio", "described")}
+    return StepCost(float(saved["ratio"]), facts)
+
+
+def measure_step_cost(
+    priced: Callable[[], None], plain: Callable[[], None], *, synchronize: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Ratio of the median times of two steps, run in turn in short blocks.
+
+    Args:
+        priced: one step of the method.
+        plain: one step of plain cross-entropy.
+        synchronize: waits for the device.
+
+    Returns:
+        ``ratio``, ``step_ms`` and ``plain_step_ms`` (medians).
+    """
+    times: tuple[list[float], list[float]] = ([], [])
+    for step in (priced, plain):
+        _timed(step, WARMUP, synchronize)
+    started = time.perf_counter()
+    while len(times[0]) < BLOCKS * STEPS_A_BLOCK or time.perf_counter() - started < _SECONDS:
+        for found, step in zip(times, (priced, plain), strict=True):
+            found += _timed(step, STEPS_A_BLOCK + 1, synchronize)[1:]  # the first step of a block finds cold caches
+    step_ms, plain_ms = (float(np.median(found)) for found in times)
+    return {"ratio": step_ms / plain_ms, "step_ms": step_ms, "plain_step_ms": plain_ms}
+
+
+def _timed(step: Callable[[], None], count: int, synchronize: Callable[[], None]) -> list[float]:
+    """Milliseconds of each of ``count`` steps."""
+    found = []
+    for _ in range(count):
+        synchronize()
+        start = time.perf_counter_ns()
+        step()
+        synchronize()
+        found.append((time.perf_counter_ns() - start) / 1e6)
+    return found
+
+
+def _described(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """What the price belongs to: which terms, not their weights and knobs."""
+    return {
+        "version": STEP_COST_VERSION,
+        "terms": sorted(str(term["_target_"]) for term in effective_terms(config.objective.terms).values()),
+        "student": dict(config.student),
+        "teacher": _teacher_described(config),
+        "input_shape": list(dataset.input_shape),
+        "num_classes": dataset.num_classes,
+        "batch_size": _batch_size(config, dataset),
+        "optimizer": config.training.optimizer["_target_"],
+        "threads": config.threads,
+        "backend": f"torch {torch.__version__} {device_of(config).type}",
+        "machine": machine_name(),
+    }
+
+
+def _teacher_described(config: RunConfig) -> dict[str, Any] | None:
+    if config.teacher is None or not Objective.from_specs(config.objective.terms).needs:
+        return None
+    quality = Quality.from_spec(config.teacher.quality)
+    parts = {part: spec["_target_"] for part, spec in quality.transformation.items()}
+    return {**parts, "model": dict(config.teacher.model) if quality.needs_network else None}
+
+
+def _batch_size(config: RunConfig, dataset: Dataset) -> int:
+    return min(config.training.batch_size, len(dataset.train))
+
+
+def _measure(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    device, threads, collects = device_of(config), torch.get_num_threads(), gc.isenabled()
+    objective = Objective.from_specs(config.objective.terms)
+    batch = _batch(dataset, size=_batch_size(config, dataset), device=device)
+    priced = _step(config, dataset, objective, batch, teacher=_teacher(config, dataset) if objective.needs else None)
+    plain = _step(config, dataset, Objective.from_specs({"hard_labels": HARD_LABELS}), batch, teacher=None)
+    synchronize = (lambda: None) if device.type == "cpu" else getattr(torch, device.type).synchronize
+    gc.collect()
+    gc.disable()
+    torch.set_num_threads(config.threads)
+    try:
+        with quiet_machine(wait_seconds=config.evaluation.latency.wait_seconds) as quiet:
+            found = measure_step_cost(priced, plain, synchronize=synchronize)
+    finally:
+        torch.set_num_threads(threads)
+        if collects:
+            gc.enable()
+    return {**found, "contended": not quiet, "load": load_average()}
+
+
+def _batch(dataset: Dataset, *, size: int, device: torch.device) -> Batch:
+    rows = dataset.train.select(torch.arange(size))
+    parts = (rows.inputs, rows.labels, rows.index, torch.ones_like(rows.labels, dtype=torch.bool))
+    return Batch(*(part.to(device) for part in parts))
+
+
+def _teacher(config: RunConfig, dataset: Dataset) -> Teacher:
+    """The teacher with weights that were not trained: they take the same time."""
+    assert config.teacher is not None
+    quality = Quality.from_spec(config.teacher.quality)
+    network = _network(config.teacher.model, dataset) if quality.needs_network else None
+    made = make_teacher(quality, network, num_classes=dataset.num_classes, validation=dataset.validation)
+    return made.to(device_of(config))
+
+
+def _network(spec: Mapping[str, Any], dataset: Dataset) -> nn.Module:
+    return build_model(spec, input_shape=dataset.input_shape, num_classes=dataset.num_classes, seed_value=0)
+
+
+def _step(
+    config: RunConfig, dataset: Dataset, objective: Objective, batch: Batch, *, teacher: Teacher | None
+) -> Callable[[], None]:
+    """One bare training step, as a function."""
+    network = _network(config.student, dataset).to(batch.inputs.device).train()
+    optimizer = build(config.training.optimizer, network.parameters())
+
+    def step() -> None:
+        taught = None if teacher is None else teacher(batch.inputs, batch.index)
+        optimizer.zero_grad()
+        loss = objective(as_output(network(batch.inputs)), taught, batch, 0).loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
