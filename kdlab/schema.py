@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from kdlab.errors import UserError, nearest
+from kdlab.keys import RESERVED_NAMES
 from kdlab.targets import spec_errors
 
 NOT_IDENTITY = "not identity"
@@ -205,9 +206,14 @@ def read_config(plain: Mapping[str, Any]) -> RunConfig:
     if config is not None:
         problems += _cross_problems(config)
     if problems:
-        raise ConfigError("\n".join(dict.fromkeys(problems)))
+        raise ConfigError("\n".join(_once(problems)))
     assert config is not None
     return config
+
+
+def _once(problems: list[str]) -> list[str]:
+    """One line per mistake: a value that two checks refuse (``key = value: ...``) is reported by the first."""
+    return list({problem.split(": ")[0]: problem for problem in reversed(problems)}.values())[::-1]
 
 
 def _gathered(data: Any, *, own: tuple[str, ...]) -> Any:
@@ -265,9 +271,7 @@ def _target_problems(plain: Mapping[str, Any]) -> list[str]:
     shapes = ("input_shape", "num_classes", "in_chans")
     check("student", provided=shapes)
     check("teacher.model", provided=shapes)
-    check("data", provided=("cache_dir", "progress"), without=("name", "slices", "cache_dir"))
-    for name in _at(plain, "data.slices") or {}:
-        check(f"data.slices.{name}", provided=("dataset", "cache_dir", "progress"), without=("reference", "ood"))
+    problems += _data_problems(plain)
     for part in ("training", "teacher.training"):
         check(f"{part}.optimizer", provided=("params",))
         check(f"{part}.schedule", provided=("optimizer", "T_max", "total_steps", "total_iters"))
@@ -281,6 +285,21 @@ def _target_problems(plain: Mapping[str, Any]) -> list[str]:
         from kdlab.teachers import quality_errors
 
         problems += quality_errors(quality)
+    return problems
+
+
+def _data_problems(plain: Mapping[str, Any]) -> list[str]:
+    """The data set and its slices: targets, knobs with their types, and names that keys of a record need."""
+    from kdlab.data.loading import dataset_errors, slice_errors
+
+    data, slices = _at(plain, "data"), _at(plain, "data.slices")
+    problems: list[str] = []
+    if isinstance(data, Mapping):
+        problems += dataset_errors({name: value for name, value in data.items() if name not in ("slices", "cache_dir")})
+    if isinstance(slices, Mapping):
+        problems += slice_errors(slices)
+        taken = sorted(set(slices) & set(RESERVED_NAMES) - {"train", "validation", "test"})
+        problems += [f"data.slices.{name}: this name is reserved: {', '.join(RESERVED_NAMES)}" for name in taken]
     return problems
 
 

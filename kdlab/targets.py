@@ -13,8 +13,12 @@ from typing import Any
 
 from kdlab.errors import UserError, nearest
 
-SAFE_PREFIXES = ("kdlab.", "torch.", "timm.")
-KDLAB_BLOCKS = ("kdlab.data.", "kdlab.models.", "kdlab.teachers.", "kdlab.objectives.", "kdlab.training.")
+#: Under which keys a config names code by import path.
+CODE_KEYS = ("_target_", "function")
+#: Where the things lie that a run folder may name: modules of kdlab that define what configs build, and timm's models.
+SAFE_MODULES = ("kdlab.data.", "kdlab.models.", "kdlab.teachers.", "kdlab.objectives.", "timm.models.", "timm.layers.")
+#: Modules below these that do more than build: they write files, or call what they are told.
+UNSAFE_MODULES = ("kdlab.data.cache", "kdlab.data.loading")
 
 
 def resolve(path: str) -> Callable[..., Any]:
@@ -129,20 +133,23 @@ def _built(value: Any) -> Any:
 
 
 def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config") -> None:
-    """Refuse any ``_target_`` outside the allow-list: called on everything that comes from a run folder.
+    """Refuse code named outside the allow-list: called on everything that comes from a run folder.
 
-    Allowed are what kdlab's own building rooms define, torch's networks, optimizers and schedules, ``timm.*``, and the
-    user's ``allow`` list. The object found is judged, not its name alone: ``torch.os.system`` is not torch's.
+    Allowed are what kdlab's own building rooms define, torch's networks, optimizers and schedules, timm's models, and
+    the user's ``allow`` list (a path, or ``package.*``). The object found is judged, not its name alone:
+    ``torch.os.system`` is not torch's.
 
     Raises:
         UserError: naming the key and the target, and how a user allows it (``allow_targets``).
     """
     if isinstance(config, Mapping):
-        if "_target_" in config and not _is_safe(str(config["_target_"]), allow=tuple(allow)):
-            raise UserError(
-                f"{key}._target_ = '{config['_target_']}' comes from a run folder and is neither a building block of "
-                f"kdlab, torch or timm nor in allow_targets; if you trust it: allow_targets=[{config['_target_']}]"
-            )
+        for name in CODE_KEYS:
+            path = config.get(name)
+            if _names_code(name, path) and not _is_safe(str(path), allow=tuple(allow)):
+                raise UserError(
+                    f"{key}.{name} = '{path}' comes from a run folder and is neither a building block of kdlab, torch "
+                    f"or timm nor in allow_targets; if you trust it: allow_targets=[{path}]"
+                )
         for name, item in config.items():
             refuse_unsafe(item, allow=allow, key=f"{key}.{name}")
     elif isinstance(config, Sequence) and not isinstance(config, str):
@@ -150,18 +157,29 @@ def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config"
             refuse_unsafe(item, allow=allow, key=f"{key}.{at}")
 
 
+def _names_code(key: str, value: Any) -> bool:
+    """Any ``_target_`` does; a ``function`` where it is an import path (a plain word is a knob of its owner)."""
+    return value is not None if key == "_target_" else isinstance(value, str) and "." in value
+
+
 def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
-    if any(
-        path == name.removesuffix(".*") or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow
-    ):
+    if any(path == name or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow):
         return True
-    if not path.startswith(SAFE_PREFIXES):
+    if not path.startswith(("kdlab.", "torch.", "timm.")):
+        return False
+    if any(part.startswith("_") for part in path.split(".")):
         return False
     target = resolve(path)
-    home = f"{getattr(target, '__module__', '')}."
+    if not inspect.isfunction(target) and not isinstance(target, type):
+        return False
+    if "." in target.__qualname__:  # a method, or what a function made: not what the module offers
+        return False
+    home = target.__module__
     if path.startswith("torch."):
         from torch import nn, optim
 
         blocks = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
-        return isinstance(target, type) and issubclass(target, blocks) and home.startswith("torch.")
-    return home.startswith(KDLAB_BLOCKS) or home.startswith("timm.")
+        return (
+            home.startswith(("torch.nn.", "torch.optim.")) and isinstance(target, type) and issubclass(target, blocks)
+        )
+    return home.startswith(SAFE_MODULES) and not home.startswith(UNSAFE_MODULES)

@@ -1,5 +1,6 @@
 """The lab: what the runs of one process share, and the small services every run needs."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -63,9 +64,10 @@ class Lab:
 
 
 def cache_dir(config: RunConfig) -> Path:
-    """Where data sets are cached: ``data.cache_dir``, else the user's cache folder (shared by all stores)."""
-    if config.data.cache_dir is not None:
-        return Path(config.data.cache_dir).expanduser().absolute()
+    """Where data sets are cached: ``data.cache_dir``, else ``$KDLAB_CACHE_DIR``, else the user's cache folder."""
+    chosen = config.data.cache_dir or os.environ.get("KDLAB_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("kdlab") / "data"

@@ -10,21 +10,14 @@ from kdlab.outputs import Batch
 from kdlab.streams import Role, generator
 
 
-class _EpochClock:
-    """Lightning tells the sampler of a loader which epoch begins; this is where it tells ours."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-
 class TrainingBatches:
     """Full batches of a set, in an order that is a function of (role, seed, epoch) alone.
 
     So a scratch twin sees the batches of its student, and epoch e of a resumed run the batches it would have seen. The
     rows left over at the end of an epoch are dropped: every step averages over equally many examples.
+
+    Whoever trains sets ``epoch``. Lightning's own way (a sampler's ``set_epoch``) counts one too many after a
+    resumption: 2.6 passes the epochs processed, and processes the epoch it was saved in a second time.
 
     Args:
         examples: the training set.
@@ -38,7 +31,7 @@ class TrainingBatches:
         self.batch_size = min(batch_size, len(examples))
         self.role: Role = role
         self.seed = seed
-        self.sampler = _EpochClock()
+        self.epoch = 0
         self._data = _resident(examples, device)
 
     def __len__(self) -> int:
@@ -50,7 +43,7 @@ class TrainingBatches:
         return torch.randperm(int(self._data.labels.shape[0]), generator=stream)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.order(self.sampler.epoch).to(self._data.labels.device)
+        order = self.order(self.epoch).to(self._data.labels.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             rows = order[start : start + self.batch_size]
             yield Batch(*(part[rows] for part in self._data))

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from kdlab.streams import Role, stream_seed
+from kdlab.training.batches import TrainingBatches
 
 
 class CurveSink(Protocol):
@@ -60,36 +61,40 @@ class EpochCheckpoint(Checkpoint):
 
 
 class EpochStream(pl.Callback):
-    """Seeds torch's global generators, which dropout draws from, anew for every epoch: (role, dropout, seed, epoch)."""
+    """Begins the streams of every epoch: the order of the batches, and dropout's.
+
+    Dropout draws from torch's global generators, which are seeded anew by (role, dropout, seed, epoch).
+    """
 
     def __init__(self, *, role: Role, seed: int) -> None:
         self.role: Role = role
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seed the epoch."""
-        torch.manual_seed(stream_seed(self.role, "dropout", self.seed, epoch=trainer.current_epoch))
+        """Set and seed the epoch."""
+        epoch = trainer.current_epoch
+        if isinstance(trainer.train_dataloader, TrainingBatches):
+            trainer.train_dataloader.epoch = epoch
+        torch.manual_seed(stream_seed(self.role, "dropout", self.seed, epoch=epoch))
 
 
-class ProgressLine(pl.Callback):
-    """A bar over optimizer steps, moved by the curves; silent where the output is no terminal."""
+class ProgressLine:
+    """A bar over optimizer steps, moved by the curves; silent where the output is no terminal.
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    No Lightning callback: Lightning puts its own ``log`` on those.
+    """
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar."""
+    def __init__(self, label: str, *, steps: int) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=trainer.max_steps, desc=self.label, unit="step", leave=False, disable=None)
+        self._bar = tqdm(total=steps, desc=label, unit="step", leave=False, disable=None)
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
-        """Move the bar: it listens like any sink."""
+        """Move the bar."""
         self._bar.update(step - self._bar.n)
         if "validation/accuracy" in metrics:
             self._bar.set_postfix_str(f"validation {metrics['validation/accuracy']:.3f}", refresh=False)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def close(self) -> None:
         """Close the bar."""
-        if hasattr(self, "_bar"):
-            self._bar.close()
+        self._bar.close()

@@ -107,6 +107,8 @@ class Distillation(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Publish what the epoch accumulated."""
+        if not self._answers:  # a resumed fit first ends the epoch it was saved in, whose values were published
+            return
         values = {f"train/{name}": mean for name, mean in self.monitor.means().items()}
         answers, labels = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
         values["train/running_accuracy"] = float(self.train_accuracy(answers, labels))

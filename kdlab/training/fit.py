@@ -94,7 +94,7 @@ def fit(
         NonFiniteLossError: naming the step and the term.
         KeyboardInterrupt: the user's; Lightning's own way out would be ``exit(1)`` with Ctrl-C disarmed.
     """
-    progress = [ProgressLine(runtime.label)] if runtime.progress else []
+    bars = [ProgressLine(runtime.label, steps=recipe.steps)] if runtime.progress else []
     module = Distillation(
         model,
         objective,
@@ -103,10 +103,10 @@ def fit(
         schedule=recipe.schedule,
         teacher=teacher,
         steps=recipe.steps,
-        sinks=[*runtime.sinks, *progress] or [_Silence()],
+        sinks=[*runtime.sinks, *bars] or [_Silence()],
     )
     saver = _saver(runtime)
-    callbacks = [EpochStream(role=role, seed=seed), *progress, *([saver] if saver else [])]
+    callbacks: list[pl.Callback] = [EpochStream(role=role, seed=seed), *([saver] if saver else [])]
     trainer = make_trainer(recipe, runtime, callbacks=callbacks)
     device = trainer.strategy.root_device
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
@@ -122,6 +122,8 @@ def fit(
         model.to(device="cpu", dtype=dtype).eval()
         if teacher is not None:
             teacher.to("cpu", torch.float32)
+        for bar in bars:
+            bar.close()
     seconds = time.perf_counter() - started + (saver.seconds_before if saver else 0.0)
     return Fitted(seconds, trainer.global_step, started_at, device.type)
 

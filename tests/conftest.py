@@ -1,0 +1,31 @@
+"""One thread per process whatever the environment says, W&B silent and offline, data cached for this session only."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+    os.environ[_name] = "1"  # before torch and numpy are imported, here and in every process the tests start
+os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
+os.environ.pop("CUDA_LAUNCH_BLOCKING", None)
+
+# The controller of pytest-xdist chooses the folder, its workers inherit it: a small data set is made once a session.
+_OWNS_CACHE = "KDLAB_TEST_CACHE" not in os.environ
+if _OWNS_CACHE:
+    os.environ["KDLAB_TEST_CACHE"] = tempfile.mkdtemp(prefix="kdlab-tests-")
+os.environ["KDLAB_CACHE_DIR"] = os.environ["KDLAB_TEST_CACHE"]
+
+SUPPORT = Path(__file__).parent / "support"
+sys.path.insert(0, str(SUPPORT))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH", "")]))
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def pytest_sessionfinish() -> None:
+    if _OWNS_CACHE:
+        shutil.rmtree(os.environ["KDLAB_TEST_CACHE"], ignore_errors=True)

@@ -1,0 +1,29 @@
+"""A data set small enough to train on in a moment: three noisy patterns of eight points, and slices of it."""
+
+import torch
+
+from kdlab.data.dataset import Dataset, Examples
+
+NUM_CLASSES, LENGTH = 3, 8
+
+
+def examples(count, *, start=0, seed=0, noise=0.7):
+    """``count`` examples whose index begins at ``start``, drawn from ``seed`` and ``start`` alone."""
+    draws = torch.Generator().manual_seed(1000 * seed + start)
+    labels = torch.randint(NUM_CLASSES, (count,), generator=draws)
+    patterns = torch.randn(NUM_CLASSES, LENGTH, generator=torch.Generator().manual_seed(7))
+    inputs = patterns[labels] + noise * torch.randn(count, LENGTH, generator=draws)
+    return Examples(inputs[:, None], labels, torch.arange(start, start + count))
+
+
+def tiny(*, seed=0, train=60, validation=30, test=45):
+    """The data set."""
+    splits = [examples(n, start=at, seed=seed) for n, at in ((train, 0), (validation, 10_000), (test, 20_000))]
+    return Dataset("tiny", NUM_CLASSES, *splits)
+
+
+def louder(dataset, *, factor=2.0):
+    """A slice: the test examples with more noise (reference: twins)."""
+    test = dataset.test
+    noise = torch.randn(test.inputs.shape, generator=torch.Generator().manual_seed(3))
+    return Examples(test.inputs + factor * noise, test.labels, test.index)

@@ -1,0 +1,143 @@
+import functools
+import subprocess
+
+import pytest
+import torch
+from torch import nn
+
+from kdlab.errors import UserError
+from kdlab.targets import accepted, build, refuse_unsafe, resolve, spec_errors
+
+
+def test_resolve_finds_classes_functions_and_attributes_of_classes():
+    assert resolve("torch.nn.Linear") is nn.Linear
+    assert resolve("subprocess.Popen.wait") is subprocess.Popen.wait
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("MLP", "is not an import path"),
+        ("kdlab.models.", "is not an import path"),
+        ("nowhere.at.all", "no module 'nowhere'"),
+        ("kdlab.models.MPL", "did you mean MLP?"),
+        ("torch.nn.functional", "is not callable"),
+        ("kdlab.nothing.MLP", "has no 'nothing'"),
+    ],
+)
+def test_resolve_says_what_is_wrong_with_a_path(path, told):
+    with pytest.raises(UserError) as caught:
+        resolve(path)
+    assert told in str(caught.value)
+    assert path in str(caught.value)
+
+
+def test_resolve_tells_a_module_that_fails_from_one_that_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "fails_inside.py").write_text("import no_such_thing_anywhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="importing fails_inside failed: No module named 'no_such_thing_anywhere'"):
+        resolve("fails_inside.Net")
+
+
+def test_build_builds_nested_specs_first_and_offers_only_what_is_taken():
+    spec = {"_target_": "torch.nn.Sequential"}
+    inner = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}
+    net = build(spec, build(inner), num_classes=5)
+    assert isinstance(net[0], nn.Linear)
+    layer = {"_target_": "torch.nn.TransformerEncoderLayer", "d_model": 4, "nhead": 2, "batch_first": True}
+    wrapped = build({"_target_": "torch.nn.TransformerEncoder", "num_layers": 1, "encoder_layer": layer})
+    assert wrapped.layers[0].self_attn.embed_dim == 4
+
+
+def test_build_partial_and_a_value_of_the_spec_over_an_offer():
+    made = build({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
+    assert isinstance(made, functools.partial)
+    assert build({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}, out_features=9).out_features == 3
+
+
+def test_accepted_keeps_what_is_named_and_everything_for_open_keywords():
+    assert accepted(lambda a, *, b: None, {"a": 1, "b": 2, "c": 3}) == {"a": 1, "b": 2}
+    assert accepted(lambda **rest: None, {"c": 3}) == {"c": 3}
+
+
+def test_spec_errors_lists_everything():
+    spec = {"_target_": "torch.nn.Linear", "in_featurs": 2, "bias": {"_target_": "torch.nn.Nope"}}
+    problems = spec_errors(spec, key="student")
+    assert len(problems) == 4
+    assert problems[0].startswith("unknown key student.in_featurs: torch.nn.Linear has no such argument; did you mean ")
+    assert "in_features" in problems[0]
+    assert {p.split(":")[0] for p in problems[1:3]} == {
+        "missing key student.in_features", "missing key student.out_features"}  # fmt: skip
+    assert problems[3].startswith("student.bias: _target_ 'torch.nn.Nope'")
+    assert spec_errors({}, key="student") == ["student._target_ = None: an import path is needed"]
+    assert spec_errors({"_target_": "torch.nn.Linear", "in_features": 1}, key="s", provided=("out_features",)) == []
+
+
+REFUSED = [
+    "os.system", "builtins.eval", "builtins.exec", "subprocess.Popen", "functools.partial", "shutil.rmtree",
+    "torch.os.system", "torch.hub.load", "torch.load", "torch.save", "torch.utils.data.DataLoader",
+    "torch.jit.load", "torch.nn.functional.relu", "torch.nn.Module.load_state_dict", "torch.compile",
+    "torch.package.PackageImporter", "torch.fx.GraphModule", "torch.serialization.os.remove",
+    "kdlab.records.store.shutil.rmtree", "kdlab.records.store.Store", "kdlab.records.weights.save_weights",
+    "kdlab.data.cache.Path", "kdlab.data.cache.cached_array", "kdlab.data.loading.build",
+    "kdlab.data.loading.load_dataset",
+    "kdlab.data.slices.resolve", "kdlab.models.building.targets.build", "kdlab.models.MLP.forward",
+    "kdlab.teachers.quality.targets.resolve", "kdlab.training.fit", "kdlab.commands.api.run", "kdlab.targets.build",
+    "kdlab.models.__builtins__.eval", "kdlabels.Net", "torchvision.ops.MLP", "my_package.Net",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_refuse_unsafe_refuses_what_only_looks_safe(path):
+    with pytest.raises(UserError) as caught:
+        refuse_unsafe({"student": {"layers": [{"_target_": path}]}})
+    assert f"config.student.layers.0._target_ = '{path}'" in str(caught.value)
+    assert f"allow_targets=[{path}]" in str(caught.value)
+
+
+ALLOWED = [
+    "torch.nn.Sequential", "torch.nn.Linear", "torch.nn.modules.activation.ReLU", "torch.optim.AdamW",
+    "torch.optim.lr_scheduler.OneCycleLR", "kdlab.models.MLP", "kdlab.models.CNN2d", "kdlab.teachers.scaled",
+    "kdlab.teachers.UniformTeacher", "kdlab.objectives.terms.soft_targets", "kdlab.data.digits.digits",
+    "kdlab.data.mnist1d.mnist1d", "kdlab.data.mnist1d.regenerated", "kdlab.data.corruptions.blur",
+    "kdlab.data.slices.label_shift",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_refuse_unsafe_lets_building_blocks_pass(path):
+    refuse_unsafe({"a": [{"_target_": "torch.nn.Sequential", "inner": {"_target_": path, "n": 1}}]})
+
+
+def test_a_function_that_a_slice_calls_is_judged_too():
+    spec = {"_target_": "kdlab.data.slices.transformed", "function": "os.system"}
+    with pytest.raises(UserError, match=r"function = 'os\.system'"):
+        refuse_unsafe({"data": {"slices": {"mine": spec}}})
+    refuse_unsafe(spec, allow=["os.system"])
+    refuse_unsafe({"_target_": "kdlab.models.MLP", "function": "relu"})
+
+
+@pytest.mark.parametrize("allow", [["my_package.Net"], ["my_package.*"], ["my_package"], ["other", "my_package.Net"]])
+def test_allow_list_by_path_and_by_package(allow):
+    refuse_unsafe({"_target_": "my_package.Net"}, allow=allow)
+
+
+@pytest.mark.parametrize("allow", [["my_package.Nets"], ["my_packages.*"], ["*"], [""], ["my_package.Net.deeper"]])
+def test_allow_list_lets_nothing_else_pass(allow):
+    with pytest.raises(UserError):
+        refuse_unsafe({"_target_": "my_package.Net"}, allow=allow)
+
+
+@pytest.mark.parametrize("value", [3, ["os.system"], True])
+def test_a_target_that_is_no_text_is_refused(value):
+    with pytest.raises(UserError):
+        refuse_unsafe({"_target_": value})
+
+
+def test_refused_means_nothing_ran(tmp_path, monkeypatch):
+    (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError):
+        refuse_unsafe({"_target_": "evil_module.Net"})
+    assert not (tmp_path / "ran").exists()
+    assert torch.is_grad_enabled()
