@@ -18,7 +18,7 @@ __all__ = ["load", "load_model", "run"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from kdlab.commands import api
+        import importlib
 
-        return getattr(api, name)
+        return getattr(importlib.import_module("kdlab.commands.api"), name)
     raise AttributeError(f"module 'kdlab' has no attribute {name!r}")

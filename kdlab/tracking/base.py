@@ -43,6 +43,14 @@ class TrackedRun(Protocol):
 class Tracker(Protocol):
     """Where runs are mirrored."""
 
+    def check(self) -> None:
+        """Try the connection before any work, where there is one.
+
+        Raises:
+            UserError: there is none and the user insists on it.
+        """
+        ...
+
     def start(
         self,
         *,
@@ -84,6 +92,9 @@ class NullRun:
 
 class NullTracker:
     """Mirrors nothing: the tracker of ``tracker.mode=disabled`` and of tests."""
+
+    def check(self) -> None:
+        """Nothing to try."""
 
     def start(
         self,

@@ -3,6 +3,8 @@
 from kdlab.records.record import RunRecord
 from kdlab.tracking.base import Table
 
+Row = list[float | str | None]
+
 
 def run_tables(record: RunRecord) -> dict[str, Table]:
     """``reliability`` (the bins of the test set, else of validation) and ``slices`` (accuracy, gap, reference)."""
@@ -17,7 +19,7 @@ def run_tables(record: RunRecord) -> dict[str, Table]:
 
 def _reliability(record: RunRecord, name: str) -> Table:
     bins = record.bins[name]
-    rows = [
+    rows: list[Row] = [
         [f"{at / len(bins['count']):.3f}", count, confidence, accuracy, confidence - accuracy]
         for at, (count, confidence, accuracy) in enumerate(
             zip(bins["count"], bins["confidence"], bins["accuracy"], strict=True)
@@ -28,9 +30,14 @@ def _reliability(record: RunRecord, name: str) -> Table:
 
 
 def _slices(record: RunRecord) -> Table:
-    rows = [
-        [name, facts["reference"], str(facts["ood"]), facts["size"], *(record.metrics.get(f"{name}/{key}") for key in
-                                                                      ("accuracy", "gap", "ece"))]
+    rows: list[Row] = [
+        [
+            name,
+            facts["reference"],
+            str(facts["ood"]),
+            facts["size"],
+            *(record.metrics.get(f"{name}/{key}") for key in ("accuracy", "gap", "ece")),
+        ]
         for name, facts in sorted(record.slices.items())
     ]
     return Table(("slice", "reference", "ood", "size", "accuracy", "gap", "ece"), rows)

@@ -202,7 +202,7 @@ class WandbRun:
         self._curves: set[str] = set()
         self._broken = False
         self.id: str | None = run.id
-        self.url: str | None = run.url
+        self.url: str | None = None if run.settings._offline else run.url  # asked offline, wandb warns
 
     def log(self, metrics: Mapping[str, float | None], *, step: int, epoch: float) -> None:
         """Add one point to curves, over ``trainer/step``: W&B's own step counts calls, and ``step=`` drops rows."""
