@@ -229,12 +229,12 @@ def _message(detail: ErrorDetails) -> str:
     path = [str(part) for part in detail["loc"]]
     key = ".".join(path)
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {key} = {detail['input']!r}; {nearest(path[-1], _fields_at(path[:-1]))}"
+        return f"unknown key {key} = {_short(detail['input'])}; {nearest(path[-1], _fields_at(path[:-1]))}"
     if detail["type"] == "missing":
         return f"missing key {key}"
     if detail["type"] == "literal_error":
         allowed = str(detail["ctx"]["expected"])
-        return f"{key} = {detail['input']!r}: allowed are {allowed}"
+        return f"{key} = {_short(detail['input'])}: allowed are {allowed}"
     text = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{key} = {_short(detail['input'])}: {text.replace('input should', 'must')}"
 
