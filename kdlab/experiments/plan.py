@@ -92,10 +92,19 @@ def plan_teacher(config: RunConfig) -> PlannedRun:
     quality = Quality.from_spec(config.teacher.quality)
     if not quality.needs_network:
         return _planned("teacher", config, {**quality.transformation, "data": _data(config.data)})
-    parent = _planned("teacher", config, _teacher_weights(config, config.teacher))
+    described = _teacher_weights(config, config.teacher)
     if not quality.transformation:
-        return parent
+        return _planned("teacher", config, described)
+    parent = _planned("teacher", _untransformed(config, quality), described)
     return _planned("teacher", config, {"parent": parent.identity_config, **quality.transformation}, parent=parent)
+
+
+def _untransformed(config: RunConfig, quality: Quality) -> RunConfig:
+    """The config of the trained teacher behind a transformed one: its record speaks of itself, not of a dose."""
+    plain: dict[str, Any] = copy.deepcopy(dict(config.plain))
+    trained = {name: value for name, value in plain["teacher"]["quality"].items() if name not in ("weights", "outputs")}
+    plain["teacher"]["quality"] = trained if quality.own_weights else {"name": "standard"}
+    return read_config(plain)
 
 
 def scratch_config(config: RunConfig) -> RunConfig:

@@ -188,7 +188,7 @@ def _measured(
     extra: dict[str, float | None] = {
         "cost/train_seconds": seconds,
         "cost/stack_size": None if seconds is None else 1.0,
-        **{key: None if parent is None else parent.metrics.get(key.replace("parent_", "")) for key in PARENT_KEYS},
+        **_of_parent(parent, config),
     }
     assessment = assess(
         lambda examples: _predicted(assembled.provider, examples, config),
@@ -207,13 +207,19 @@ def _measured(
     return Measured(assessment, {})
 
 
+def _of_parent(parent: RunRecord | None, config: RunConfig) -> dict[str, float | None]:
+    """The accuracy of the trained network behind a transformed teacher, on the sets that are measured."""
+    keys = [key for key in PARENT_KEYS if key.split("/")[0] in config.evaluation.sets]
+    return {key: None if parent is None else parent.metrics.get(key.replace("parent_", "")) for key in keys}
+
+
 def _reasons(network: nn.Module | None, parent: RunRecord | None) -> dict[str, str]:
     """Why keys of a teacher's record stay undefined, by prefix."""
     reasons = {"": NO_TEACHER_OF_ITS_OWN, "latency/": "not measured: evaluation.latency.enabled is false"}
     reasons["throughput/"] = reasons["latency/"]
     reasons["cost/train_seconds"] = reasons["cost/stack_size"] = "loaded from a checkpoint, not trained here"
-    if parent is None:
-        reasons |= dict.fromkeys(PARENT_KEYS, "a trained teacher is no transformation of another")
+    trained = "a trained teacher is no transformation of another"
+    reasons |= dict.fromkeys(PARENT_KEYS, trained if parent is None else "its parent was not measured there")
     if network is None:
         reasons |= dict.fromkeys(NETWORK_KEYS, "this control has no network")
     return reasons
