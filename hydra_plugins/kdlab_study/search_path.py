@@ -1,4 +1,4 @@
-"""Puts the folder that holds ``sweeps/`` on Hydra's search path, so that ``sweeps=NAME`` is an ordinary config group."""
+"""Puts the folder that holds ``sweeps/`` on Hydra's search path: ``sweeps=NAME`` is an ordinary config group."""
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin

@@ -44,9 +44,10 @@ class StudySweeper(Sweeper):
         from kdlab.commands.sweeping import run_sweep
 
         assert self.launcher is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
         return run_sweep(
             arguments,
-            grid={str(key): str(value) for key, value in self.params.items()},
             config=self.config,
             loader=self.hydra_context.config_loader,
             launcher=self.launcher,

@@ -5,6 +5,7 @@ overrides into the order Hydra wants, and turns what went wrong into a few lines
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     from kdlab.commands.failures import reported
 
-    return reported(lambda: _command(name)(rest), command=f"kdlab {name} {' '.join(rest)}".strip())
+    return reported(lambda: _command(name)(rest), command=shlex.join(["kdlab", *words]))
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
@@ -40,15 +41,16 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from kdlab.commands import hydra_front
 
         return {"run": hydra_front.run, "sweep": hydra_front.sweep, "teacher": hydra_front.teacher}[name]
-    from kdlab.commands import reading
+    from kdlab.commands import reading, reports
 
-    return {"evaluate": reading.evaluate, "report": reading.report, "list": reading.list_runs}[name]
+    return {"evaluate": reading.evaluate, "report": reports.report, "list": reading.list_runs}[name]
 
 
 def entry() -> None:
     """The console script: exits with the code, and quietly where the reader of the pipe has gone."""
-    code = main()
+    code = 0
     try:
+        code = main()
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -62,7 +62,7 @@ Knobs:
   loss = (1 - alpha) CE(labels, student) + alpha T^2 KL(teacher_T || student_T)
 
 Options:
-  -m                  every combination of the values given: kdlab run -m objective.temperature=1,2,4 student.width=32,64
+  -m                  every combination of the values: kdlab run -m objective.temperature=1,2,4 student.width=32,64
   --cfg job           print the whole config and stop
   --config-dir DIR    your own configs, in the same folders (DIR/data/mine.yaml gives data=mine)
   force=true          train again what is finished
@@ -75,12 +75,20 @@ Further:
 The folder of the run is the last line printed."""
 
 
-_GROUPS = ("data", "student", "teacher/model", "teacher/quality", "objective", "training/optimizer", "training/schedule")
+_GROUPS = (
+    "data",
+    "student",
+    "teacher/model",
+    "teacher/quality",
+    "objective",
+    "training/optimizer",
+    "training/schedule",
+)
 
 
 def _sweep_help() -> str:
     rows = "\n".join(f"  {name:<22}{sweep_question(name)}" for name in names_under(resource("sweeps")))
-    return f"""kdlab sweep: run a sweep file. Every point is checked before the first one trains; what is finished is skipped.
+    return f"""kdlab sweep: run a sweep file. Every point is checked before the first trains; what is done is skipped.
 
 Usage:  kdlab sweep NAME [key=value ...]
 

@@ -1,8 +1,12 @@
 """``kdlab run``, ``sweep`` and ``teacher``: hand over to Hydra, in the form Hydra wants."""
 
+import argparse
 import gc
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from kdlab.commands.places import names_under, resource
 from kdlab.errors import UserError, nearest
@@ -10,54 +14,98 @@ from kdlab.errors import UserError, nearest
 
 def run(words: list[str]) -> int:
     """``kdlab run [options] [overrides]``."""
-    return _hydra(words, "run")
+    return _hydra(_parse(words, command="run"), kind="run")
 
 
 def teacher(words: list[str]) -> int:
     """``kdlab teacher [options] [overrides]``."""
-    return _hydra(words, "teacher")
+    return _hydra(_parse(words, command="teacher"), kind="teacher")
 
 
 def sweep(words: list[str]) -> int:
     """``kdlab sweep NAME [options] [overrides]``: the friendly form of ``kdlab run -m sweeps=NAME``."""
-    names = [word for word in words if not word.startswith("-") and "=" not in word]
-    values_of_options = {words[at + 1] for at, word in enumerate(words[:-1]) if word in _OPTIONS_WITH_VALUE}
-    names = [name for name in names if name not in values_of_options]
-    known = names_under(resource("sweeps"))
+    args = _parse(words, command="sweep")
+    names = [word for word in args.overrides if "=" not in word and not word.startswith("~")]
     if len(names) != 1:
+        known = ", ".join(known_sweeps(args.config_dir))
         given = f"got {' '.join(names)}" if names else "none was given"
-        raise UserError(f"kdlab sweep NAME: one sweep is needed, {given}; there are {', '.join(known)}")
-    rest = [word for word in words if word != names[0]]
-    return _hydra(["-m", f"sweeps={names[0]}", *rest], "run")
+        raise UserError(f"sweep: one name is needed, {given}; there are {known}")
+    args.overrides.remove(names[0])
+    args.overrides.insert(0, f"sweeps={names[0]}")
+    args.multirun = True
+    return _hydra(args, kind="run")
 
 
-_OPTIONS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c",
-                       "--info", "-i")
+def _parse(words: Sequence[str], *, command: str) -> argparse.Namespace:
+    """Options and overrides in any order (Hydra alone refuses ``data=digits -m seed=0,1``).
 
-
-def _hydra(words: list[str], kind: str) -> int:
-    gc.disable()  # a fifth of the start-up is the collector looking at modules that stay
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions of ours reach our own handler
-    import hydra
+    Raises:
+        UserError: an option that Hydra does not have.
+    """
     from hydra._internal.utils import get_args_parser
 
-    from kdlab.commands.composing import register_resolvers
-    from kdlab.commands.jobs import run_job, teacher_job
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{command}: {message} (kdlab {command} --help)")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(list(words))
+    if args.experimental_rerun is not None:
+        refuse("--experimental-rerun is not supported; a run repeats with the overrides in its record")
+    return args
+
+
+def _hydra(args: argparse.Namespace, *, kind: str) -> int:
+    gc.disable()  # a fifth of the start-up is the collector looking at modules that stay
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach our own handler
+    from hydra import version
+    from hydra._internal.utils import _run_hydra, get_args_parser
+
+    from kdlab.commands import jobs
+    from kdlab.commands.sweeping import dry, first_point
 
     gc.freeze()
     gc.enable()
-    register_resolvers()
-    args = get_args_parser().parse_intermixed_args(words)
     check_sweep_names(args.overrides, config_dir=args.config_dir)
-    chosen = any(word.lstrip("+").startswith("sweeps=") and not word.endswith("=null") for word in args.overrides)
-    if chosen and not (args.multirun or args.cfg or args.info):
-        words = ["-m", *words]
-        args = get_args_parser().parse_intermixed_args(words)
-    options = [word for word in words if word not in args.overrides]  # options keep their values beside them
-    sys.argv = ["kdlab", *options, *args.overrides]
-    job = run_job if kind == "run" else teacher_job
-    hydra.main(version_base="1.3", config_path=str(resource("conf")), config_name="config")(job)()
+    shows = args.cfg is not None or args.info is not None
+    many = args.multirun or any(_chooses_sweep(word) for word in args.overrides)
+    if many and shows:
+        args.overrides = first_point(args.overrides, config_dir=args.config_dir)
+        print("# the first point of the sweep", file=sys.stderr)
+    args.multirun = many and not shows
+    version.setbase("1.3")
+    jobs.failures.clear()
+    try:
+        _run_hydra(
+            args=args,
+            args_parser=get_args_parser(),
+            task_function=jobs.run_job if kind == "run" else jobs.teacher_job,
+            config_path=str(resource("conf")),
+            config_name="config",
+        )
+    except Exception as error:
+        from kdlab.commands.hydra_errors import is_hydra_error
+
+        if is_hydra_error(error) or isinstance(error, OSError):
+            # Hydra stops at the first mistake it sees, or where it cannot make its folder in the store; composing
+            # again in our way finds all mistakes.
+            dry(args.overrides, config_dir=args.config_dir, many=many, kind=kind)
+        raise
+    if jobs.failures:
+        raise jobs.failures.pop()
     return 0
+
+
+def _chooses_sweep(word: str) -> bool:
+    key, _, value = word.lstrip("+").partition("=")
+    return key == "sweeps" and value not in ("null", "")
+
+
+def known_sweeps(config_dir: str | None = None) -> list[str]:
+    """The names of all sweep files, kdlab's and the user's."""
+    folders = [resource("sweeps"), *([Path(config_dir) / "sweeps"] if config_dir is not None else [])]
+    return sorted({name for folder in folders if folder.is_dir() for name in names_under(folder)})
 
 
 def check_sweep_names(overrides: list[str], *, config_dir: str | None = None) -> None:
@@ -67,11 +115,11 @@ def check_sweep_names(overrides: list[str], *, config_dir: str | None = None) ->
         UserError: naming the nearest sweeps.
     """
     for word in overrides:
-        key, _, value = word.lstrip("+").partition("=")
-        if key != "sweeps" or value in ("null", "") or "," in value:
+        if not _chooses_sweep(word):
             continue
-        known = names_under(resource("sweeps"))
-        if config_dir is not None and (Path(config_dir) / "sweeps").is_dir():
-            known += names_under(Path(config_dir) / "sweeps")
+        value = word.partition("=")[2]
+        if "," in value:
+            raise UserError(f"{word}: one sweep at a time (each has its own grid); run them one after the other")
+        known = known_sweeps(config_dir)
         if value not in known:
-            raise UserError(f"sweeps = '{value}': no such sweep; {nearest(value, known)}")
+            raise UserError(f"sweeps = '{value}': there is no such sweep; {nearest(value, known)}")

@@ -1,49 +1,113 @@
 """The jobs that Hydra calls: one composed config in, one run (or one teacher) out."""
 
 import functools
+import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from kdlab.commands.composing import refuse_unread, resolved
+from kdlab.commands.checking import checked, typed
+from kdlab.commands.composing import Composer, config_dir_of, make_loader
+from kdlab.commands.grid import key_of
+from kdlab.commands.knobs import BOOKKEEPING, section_of
+from kdlab.commands.launching import BASIC_LAUNCHER, first_line
+from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
+from kdlab.experiments.plan import PlannedRun
 from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
-from kdlab.schema import RunConfig, TrackerConfig, read_config
+from kdlab.schema import RunConfig, TrackerConfig
+
+Job = Callable[[DictConfig], float | None]
+
+#: What a single run raised. Handed past Hydra, which would print a line of its own about it.
+failures: list[BaseException] = []
 
 
+def _reported(job: Job) -> Job:
+    """How the end of a job is told: by our own handler, by the sweep, or here where jobs run beside each other."""
+
+    @functools.wraps(job)
+    def told(cfg: DictConfig) -> float | None:
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.RUN:
+            try:
+                return job(cfg)
+            except Exception as error:
+                failures.append(error)
+                return None
+        if hydra.launcher["_target_"] == BASIC_LAUNCHER:
+            return job(cfg)
+        words = [cfg.study.arm, *(line for line in _asked() if section_of(key_of(line)) not in BOOKKEEPING)]
+        label = " ".join(word for word in words if word)
+        try:
+            value = job(cfg)
+        except Exception as error:
+            say(f"{label}: FAILED: {first_line(error)}")
+            raise _portable(error) from None
+        say(f"{label}: {'done' if value is None else f'{cfg.optimized_metric} {value:.4f}'}")
+        return value
+
+    return told
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself, or its words where it cannot travel to another process (that would break the whole pool)."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return UserError(first_line(error))
+    return error
+
+
+@_reported
 def run_job(cfg: DictConfig) -> float | None:
     """``kdlab run``: a student with its twin and its teacher. Returns ``optimized_metric``."""
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
-    alone = hydra.mode == RunMode.RUN
-    if alone:
-        refuse_unread(cfg, overrides)
-    config = read_config(resolved(cfg))
-    record = run_config(config, [word for word in overrides if not word.startswith("study.")], alone=alone)
-    return _optimized(record, config)
+    alone = HydraConfig.get().mode == RunMode.RUN
+    config = _checked_alone(cfg, kind="run") if alone else typed(cfg)
+    record = run_config(config, [line for line in _asked() if section_of(line) != "study"], alone=alone)
+    return record.metrics.get(config.optimized_metric)
 
 
+@_reported
 def teacher_job(cfg: DictConfig) -> float | None:
     """``kdlab teacher``: the teacher of a config alone. Returns ``optimized_metric``."""
     from kdlab.experiments.plan import plan_teacher
     from kdlab.experiments.preflight import preflight
     from kdlab.experiments.teachers import obtain_teacher
 
-    config = read_config(resolved(cfg))
+    alone = HydraConfig.get().mode == RunMode.RUN
+    config = _checked_alone(cfg, kind="teacher") if alone else typed(cfg)
     apply_threads(config)
     lab = open_lab(config)
-    preflight([config], lab)
-    taught = obtain_teacher(plan_teacher(config), lab, force=config.force)
-    say(show_path(lab.store.folder(taught.record.run_id)))
-    return _optimized(taught.record, config)
+    planned = plan_teacher(config)
+    if alone:
+        preflight([config], lab)
+        _say_if_finished(planned, lab, force=config.force)
+    taught = obtain_teacher(planned, lab, force=config.force)
+    if alone:
+        say(show_path(lab.store.folder(taught.record.run_id)))
+    return taught.record.metrics.get(config.optimized_metric)
 
 
 run_job.kind = "run"  # type: ignore[attr-defined]
 teacher_job.kind = "teacher"  # type: ignore[attr-defined]
+
+
+def _checked_alone(cfg: DictConfig, *, kind: str) -> RunConfig:
+    """The typed config of a single run: every mistake at once, knobs that nothing reads among them."""
+    composer = Composer(make_loader(config_dir_of(HydraConfig.get())))
+    return checked(cfg, _asked(), composer=composer, kind=kind)
+
+
+def _asked() -> list[str]:
+    """The overrides of this job as they were written: an interpolation in them is not for their list to resolve."""
+    lines = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(lines, list)
+    return [str(line) for line in lines]
 
 
 def run_config(config: RunConfig, overrides: list[str], *, alone: bool = True) -> RunRecord:
@@ -59,7 +123,7 @@ def run_config(config: RunConfig, overrides: list[str], *, alone: bool = True) -
     folder = lab.store.folder(point.run.run_id)
     if not config.force and is_up_to_date(point.run, lab):
         if alone:
-            say(f"{point.run.role} {point.run.run_id} is finished already (force=true repeats it)")
+            _say_if_finished(point.run, lab)
             say(show_path(folder))
         return lab.store.load(point.run.run_id)
     if alone:
@@ -71,6 +135,11 @@ def run_config(config: RunConfig, overrides: list[str], *, alone: bool = True) -
     return record
 
 
+def _say_if_finished(planned: PlannedRun, lab: Lab, *, force: bool = False) -> None:
+    if not force and lab.store.finished(planned.run_id) is not None:
+        say(f"{planned.role} {planned.run_id} is finished already (force=true repeats it)")
+
+
 def open_lab(config: RunConfig) -> Lab:
     """The lab of this process for a store and a tracker; opened once, its store tried by writing.
 
@@ -79,6 +148,7 @@ def open_lab(config: RunConfig) -> Lab:
     """
     lab = _lab(str(Path(config.store.root).expanduser().absolute()), config.tracker.model_dump_json())
     lab.store.check_writable()
+    lab.tracker.check()
     return lab
 
 
@@ -137,7 +207,3 @@ def summary(record: RunRecord, lab: Lab) -> str:
         if value is not None:
             lines.append(f"  {label:<28}{value:.4f}")
     return "\n".join(lines)
-
-
-def _optimized(record: RunRecord, config: RunConfig) -> Any:
-    return record.metrics.get(config.optimized_metric)

@@ -28,7 +28,9 @@ def report(words: list[str]) -> int:
         return 0
     known = sorted({*(find_reports(root) if root.is_dir() else []), *(studies(store) if store.is_dir() else [])})
     if not known:
-        raise UserError(f"no study in {here.store.root} and no report in {here.report.root}: kdlab sweep NAME makes one")
+        raise UserError(
+            f"no study in {here.store.root} and no report in {here.report.root}: kdlab sweep NAME makes one"
+        )
     for name in known:
         write(name, store_root=store, report_root=root, prune="--prune" in asked.flags)
         say(str(Path(here.report.root) / name / "README.md"))

@@ -1,0 +1,227 @@
+"""From a composed config to the typed one: every mistake of the user's at once, before any work."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdlab.commands.composing import (
+    Composer,
+    dotted_keys,
+    has_key,
+    is_special,
+    make_loader,
+    nodes,
+    parse_overrides,
+)
+from kdlab.commands.hydra_errors import explain_hydra, needs_multirun
+from kdlab.commands.knobs import plain, raw_config, references, section_of, unread
+from kdlab.errors import UserError, nearest
+from kdlab.schema import RunConfig, read_config
+
+#: The groups whose choice decides which knobs there are.
+_CHOOSE_KNOBS = ("objective", "teacher/quality")
+
+
+def read(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> RunConfig:
+    """The typed config of a single run, as ``kdlab run`` reads it.
+
+    Raises:
+        UserError: every mistake: in the grammar, in names, keys, types, ranges, and knobs that nothing reads.
+    """
+    composer = Composer(make_loader(config_dir))
+    try:
+        refuse_axes(overrides)
+        cfg, absent = composer.compose(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError("\n".join(explain_hydra(error))) from error
+    return checked(cfg, overrides, composer=composer, absent=absent)
+
+
+def checked(
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    *,
+    composer: Composer,
+    absent: Sequence[str] = (),
+    kind: str = "run",
+) -> RunConfig:
+    """The typed config of a composed one, and no override that it does not read.
+
+    Args:
+        cfg: the unresolved config.
+        overrides: what was set in it.
+        composer: to see which other choice would read a key.
+        absent: those of ``overrides`` whose key the config does not have.
+        kind: ``run`` or ``teacher``.
+
+    Raises:
+        UserError: every mistake, one a line.
+    """
+    given = [override for override in parse_overrides(overrides) if not override.is_hydra_override()]
+    ignored = unread(cfg, [override.key_or_group for override in given], kind=kind)
+    problems = []
+    for override in given:
+        if override.input_line in absent or override.key_or_group in ignored:
+            value = None if override.type is OverrideType.DEL else override.get_value_element_as_str()
+            beside = [line for line in overrides if line != override.input_line]
+            problems.append(unread_problem(override.key_or_group, value, beside=beside, composer=composer, kind=kind))
+    try:
+        config = typed(cfg)
+    except UserError as error:
+        problems += str(error).splitlines()
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return config
+
+
+def refuse_axes(overrides: Sequence[str]) -> None:
+    """Refuse several values where one run is asked for.
+
+    Raises:
+        UserError: naming them.
+    """
+    axes = [str(override.input_line) for override in parse_overrides(overrides) if override.is_sweep_override()]
+    if axes:
+        raise UserError("\n".join(needs_multirun(line) for line in axes))
+
+
+def unread_problem(
+    key: str,
+    value: str | None,
+    *,
+    beside: Sequence[str],
+    composer: Composer,
+    kind: str = "run",
+    where: str = "nothing in this config",
+) -> str:
+    """Why an override is refused: what would read its key, or the nearest keys that there are.
+
+    Args:
+        key: the key that is not read.
+        value: what it was set to, None where it was deleted.
+        beside: the other overrides.
+        composer: composes the alternatives.
+        kind: ``run`` or ``teacher``.
+        where: who does not read it.
+    """
+    shown = f"~{key}" if value is None else f"{key} = {value}"
+    beside = [line for line in beside if not parse_overrides([line])[0].is_sweep_override()]
+    readers = _readers(key, beside, composer=composer, kind=kind)
+    if readers:
+        return f"{shown}: {where} reads it; with {' or '.join(readers)} it is read"
+    cfg, _ = composer.compose(beside)
+    known = {*dotted_keys(cfg), *_groups(cfg)}
+    if key in known:
+        return f"{shown}: {where} reads it"
+    hint = nearest(key, known)
+    return f"unknown key {shown}; {hint if hint.startswith('did') else 'kdlab run --cfg job shows all keys'}"
+
+
+def _readers(key: str, beside: Sequence[str], *, composer: Composer, kind: str) -> list[str]:
+    """The choices of a group that would read the key: ``objective=distillation`` for T."""
+    section = section_of(key)
+    for group in _CHOOSE_KNOBS:
+        if section not in (section_of(group), "teacher"):
+            continue
+        kept = [line for line in beside if not line.lstrip("+").startswith(f"{group}=")]
+        found = []
+        for option in composer.options(group):
+            try:
+                cfg, _ = composer.compose([*kept, f"{group}={option}"])
+            except (HydraException, OmegaConfBaseException):
+                continue  # this choice does not go with the rest
+            if (has_key(cfg, key) or composer.is_group(key)) and not unread(cfg, [key], kind=kind):
+                found.append(f"{group}={option}")
+        if found:
+            return found
+    return []
+
+
+def _groups(cfg: DictConfig) -> list[str]:
+    """The groups that this config chooses from."""
+    chosen = [str(name).split("@")[0] for name in cfg.hydra.runtime.choices]
+    return [name for name in dict.fromkeys(chosen) if section_of(name) not in ("hydra", "sweeps")]
+
+
+def typed(cfg: DictConfig) -> RunConfig:
+    """The typed config of an unresolved one.
+
+    Raises:
+        UserError: every mistake, one a line.
+    """
+    try:
+        return read_config(resolved(cfg))
+    except UserError as error:
+        raise UserError("\n".join(_causes(str(error).splitlines(), raw_config(cfg)))) from error
+
+
+def _causes(problems: Sequence[str], raw: Mapping[str, Any]) -> list[str]:
+    """The problems without those that repeat another: a value that only reads a wrong one by interpolation.
+
+    Where the value it reads is not named itself, the first that reads it speaks for all.
+    """
+    keys = [line.split(" = ", 1)[0] for line in problems]
+    causes, told = [], set(keys)
+    for key, line in zip(keys, problems, strict=True):
+        sources = [] if "${" in line else list(_names_in(raw, key))  # it says itself what it reads
+        if not told.intersection(sources):
+            causes.append(f"{line}; it reads {', '.join(sources)}" if sources else line)
+            told.update(sources)
+    return causes
+
+
+def _names_in(raw: Mapping[str, Any], key: str) -> Iterator[str]:
+    """The keys that the value at ``key`` interpolates."""
+    parts, value = key.split("."), raw
+    for part in parts:
+        if not isinstance(value, Mapping) or part not in value:
+            return
+        value = value[part]
+    yield from references(value, tuple(parts))
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The plain, resolved mapping of a config, without Hydra's own part.
+
+    Raises:
+        UserError: every interpolation that leads nowhere and every missing value.
+    """
+    register_resolvers()
+    names = [name for name in cfg.keys() if name != "hydra"]  # noqa: SIM118 - keys() shows missing values too
+    try:
+        return {str(name): plain(cfg._get_node(name), resolve=True) for name in names}
+    except OmegaConfBaseException as error:
+        problems = list(_unresolvable(cfg))
+        raise UserError("\n".join(problems or str(error).splitlines()[:1])) from error
+
+
+def register_resolvers() -> None:
+    """Make ``${one_minus:x}`` known to OmegaConf."""
+    from kdlab.objectives import one_minus
+
+    def resolver(value: Any) -> Any:
+        """What is no number passes unchanged: the schema names the key it came from."""
+        return one_minus(value) if isinstance(value, int | float) else value
+
+    OmegaConf.register_new_resolver("one_minus", resolver, replace=True)
+
+
+def _unresolvable(cfg: DictConfig) -> Iterator[str]:
+    for key, parent, name in nodes(cfg):
+        if section_of(key) == "hydra":
+            continue
+        node = parent._get_node(name)
+        if isinstance(node, DictConfig | ListConfig) and not is_special(node):
+            continue
+        if node._is_missing():
+            yield f"{key} = ???: a value is needed"
+            continue
+        try:
+            parent[name]
+        except OmegaConfBaseException as error:
+            yield f"{key} = {node._value()}: {str(error).splitlines()[0]}"

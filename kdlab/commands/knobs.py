@@ -1,0 +1,117 @@
+"""Which knobs a config reads. A value that nothing reads would change nothing: it is refused, or dropped from a point.
+
+A knob (``objective.alpha``, ``teacher.quality.scale``) is read by interpolation alone. What concerns the teacher is not
+read where no term learns from one, where it is a control without a network, or where a checkpoint or the quality preset
+takes the place of it. Works on the raw config: interpolations must still be there.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from kdlab.schema import needs_teacher
+
+#: Sections that say where, how often and for whom; they train nothing, so every run reads them.
+BOOKKEEPING = ("study", "store", "report", "tracker", "trainer", "sweeps", "force", "allow_targets", "evaluation")
+_OF_STUDENTS = ("student", "objective", "training")
+_PARTS = ("name", "training", "weights", "outputs", "control")
+_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+_KEY = re.compile(r"[A-Za-z_.][\w./-]*")
+
+
+def section_of(key: str) -> str:
+    """The first part of a key, dotted or of a group."""
+    return re.split(r"[./@]", key, maxsplit=1)[0]
+
+
+def unread(cfg: DictConfig, keys: Iterable[str], *, kind: str = "run") -> list[str]:
+    """Those of ``keys`` (of overrides, dotted or of groups) that nothing in this config reads.
+
+    Args:
+        cfg: the unresolved config.
+        keys: what was set.
+        kind: ``run`` for a student, ``teacher`` for a teacher alone.
+    """
+    raw = raw_config(cfg)
+    named = set(references(raw))
+    return [key for key in keys if not _is_read(key.replace("/", "."), raw, named, kind=kind)]
+
+
+def _is_read(key: str, raw: Mapping[str, Any], named: set[str], *, kind: str) -> bool:
+    section, _, rest = key.partition(".")
+    if kind == "teacher" and section in _OF_STUDENTS:
+        return False
+    if section == "objective" and rest and not rest.startswith("term"):
+        return _is_named(key, named)
+    if section == "teacher":
+        return (kind == "teacher" or _learns_from_teacher(raw)) and _teacher_reads(rest, raw, named)
+    return True
+
+
+def _learns_from_teacher(raw: Mapping[str, Any]) -> bool:
+    terms = (raw.get("objective") or {}).get("terms") or {}
+    return any(needs_teacher(term) for term in terms.values() if isinstance(term, Mapping))
+
+
+def _teacher_reads(rest: str, raw: Mapping[str, Any], named: set[str]) -> bool:
+    teacher = raw.get("teacher")
+    if not rest or not isinstance(teacher, Mapping):
+        return True
+    quality = teacher.get("quality") or {}
+    head, _, tail = rest.partition(".")
+    if head == "quality":
+        is_dose = tail and tail.split(".")[0] not in _PARTS
+        return _is_named(f"teacher.{rest}", named) if is_dose else True
+    if quality.get("control"):
+        return False
+    if head in ("training", "seed") and teacher.get("checkpoint") is not None:
+        return False
+    return not (head == "training" and tail in (quality.get("training") or {}))
+
+
+def _is_named(key: str, named: set[str]) -> bool:
+    return any(name == key or name.startswith(key + ".") or key.startswith(name + ".") for name in named)
+
+
+def raw_config(cfg: DictConfig) -> dict[str, Any]:
+    """A config as plain Python with its interpolations as they are written, without Hydra's own part."""
+    return {str(name): plain(cfg._get_node(name), resolve=False) for name in cfg.keys() if name != "hydra"}  # noqa: SIM118
+
+
+def plain(node: Any, *, resolve: bool) -> Any:
+    """A node of a config as plain Python.
+
+    Part by part, and not the whole config, because Hydra's own part is half of it, and a copy without that part costs
+    more than all else that is done for a point of a sweep (``copy.copy`` of a config is a deep copy).
+    """
+    if isinstance(node, Container) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
+        return OmegaConf.to_container(node, resolve=resolve, throw_on_missing=resolve)
+    if resolve and node._is_missing():
+        raise MissingMandatoryValue(f"Missing mandatory value: {node._key()}")
+    return node._dereference_node()._value() if resolve and node._is_interpolation() else node._value()
+
+
+def references(raw: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every key that an interpolation in ``raw`` names, from the root; ``path`` is where ``raw`` stands."""
+    if isinstance(raw, Mapping):
+        for name, item in raw.items():
+            yield from references(item, (*path, str(name)))
+    elif isinstance(raw, list):
+        for at, item in enumerate(raw):
+            yield from references(item, (*path, str(at)))
+    elif isinstance(raw, str) and "${" in raw:
+        text = raw
+        while match := _REFERENCE.search(text):
+            inner = match.group(1)
+            words = inner.split(":", 1)[1].split(",") if ":" in inner else [inner]
+            yield from (_absolute(word.strip(), path) for word in words if _KEY.fullmatch(word.strip()))
+            text = text[: match.start()] + "0" + text[match.end() :]
+
+
+def _absolute(name: str, path: tuple[str, ...]) -> str:
+    """An interpolated key from the root; ``.x`` is a sibling, ``..x`` a sibling of the parent."""
+    dots = len(name) - len(name.lstrip("."))
+    return ".".join([*path[: len(path) - dots], name[dots:]]) if dots else name

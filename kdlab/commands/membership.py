@@ -1,0 +1,65 @@
+"""What a study's file says of a sweep: its header, and who belongs to it through which point."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdlab.commands.grid import Axis, key_of
+from kdlab.commands.knobs import section_of
+from kdlab.commands.planning import Point, Sweep
+from kdlab.experiments.plan import PlannedRun
+from kdlab.records import studies
+
+TEACHER_KEYS = ("teacher", "data", "seed")
+TWIN_KEYS = ("student", "training", "data", "seed")
+
+
+def members_of(point: Point, *, kind: str = "run") -> list[studies.Member]:
+    """Who belongs to the study through this point: the run, its scratch twin, its teacher and that one's parent."""
+    phase = point.config.study.phase
+
+    def member(planned: PlannedRun, arm: str | None, sections: tuple[str, ...] | None = None) -> studies.Member:
+        shown = [line for line in point.overrides if sections is None or section_of(key_of(line)) in sections]
+        return studies.Member(planned.run_id, planned.role, arm, phase, tuple(shown))
+
+    found = []
+    if kind == "run":
+        found += [member(point.plan.run, point.arm), member(point.plan.twin, "scratch", TWIN_KEYS)]
+    if (teacher := point.plan.teacher) is not None:
+        found += [member(planned, "teacher", TEACHER_KEYS) for planned in (teacher.parent, teacher) if planned]
+    return found
+
+
+def study_header(
+    sweep: Sweep,
+    *,
+    points: Sequence[Point],
+    axes: Sequence[Axis],
+    arguments: Sequence[str],
+    config_dir: Path | None = None,
+) -> dict[str, Any]:
+    """The line a study opens with: its question, arms, comparisons and the command that makes it.
+
+    The folder of the user's configs is told from where the user stands: a study names no path of a machine.
+    """
+    first = points[0].config
+    words = [shlex.quote(line) for line in arguments if key_of(line) != "sweeps"]
+    words += ["--config-dir", shlex.quote(os.path.relpath(config_dir))] if config_dir is not None else []
+    plain = "kdlab teacher -m" if sweep.kind == "teacher" else "kdlab run -m"
+    asked = first.study
+    return {
+        "name": sweep.name,
+        "sweep": sweep.file,
+        "command": " ".join([f"kdlab sweep {sweep.file}" if sweep.file else plain, *words]),
+        "question": asked.question,
+        "hypothesis": asked.hypothesis,
+        "cost": asked.cost,
+        "says": asked.says,
+        "arms": asked.arms,
+        "compare": asked.compare,
+        "sesoi": first.report.sesoi,
+        "data": sorted({point.config.data.name for point in points}),
+        "grid": {axis.key: [choice.split("=", 1)[1] for choice in axis.choices] for axis in axes},
+    }

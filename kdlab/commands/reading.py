@@ -1,0 +1,156 @@
+"""``kdlab evaluate`` and ``list``: the commands that read the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdlab.errors import UserError, nearest
+from kdlab.experiments.lab import say
+from kdlab.records import studies
+from kdlab.records.record import RunRecord
+from kdlab.records.store import Store
+from kdlab.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a reading command: names, ``--flags`` and ``key=value`` overrides."""
+
+    names: list[str]
+    flags: set[str]
+    overrides: list[str]
+
+
+def parse(words: Sequence[str], *, command: str, flags: Sequence[str] = (), names: int = 1) -> Words:
+    """Sort the words of a command.
+
+    Raises:
+        UserError: an unknown option, or too many names.
+    """
+    found = Words(
+        [word for word in words if "=" not in word and not word.startswith("-")],
+        {word for word in words if word.startswith("-")},
+        [word for word in words if "=" in word and not word.startswith("-")],
+    )
+    for flag in found.flags:
+        if flag not in flags:
+            raise UserError(f"{command}: unknown option {flag}; {nearest(flag, flags) or 'it has none'}")
+    if len(found.names) > names:
+        raise UserError(f"{command}: one name is expected, got {' '.join(found.names)}")
+    return found
+
+
+def settings(overrides: Sequence[str]) -> RunConfig:
+    """The typed config that gives the roots and what else a reading command is told by ``key=value``."""
+    from kdlab.commands.checking import read
+
+    return read(overrides)
+
+
+def evaluate(words: list[str]) -> int:
+    """``kdlab evaluate RUN [key=value ...]``."""
+    from kdlab.commands.jobs import apply_threads, open_lab, show_path, summary
+    from kdlab.experiments.again import config_of, evaluate_again
+    from kdlab.records.store import read_record
+    from kdlab.schema import read_config
+
+    asked = parse(words, command="evaluate")
+    if not asked.names:
+        raise UserError("evaluate: a path, a run id or a unique prefix of one is needed")
+    here = settings(asked.overrides)
+    store = Store(Path(here.store.root), say=say)
+    folder = store.resolve(asked.names[0])
+    record = read_record(folder)
+    if record is None:
+        raise UserError(f"{folder} has no record yet: the run is going on or was killed; run it again")
+    saved = config_of(record, allow=here.allow_targets).plain
+    changed = _changed_evaluation(asked.overrides, saved["evaluation"], here.plain["evaluation"])
+    root = str(folder.absolute().parent)
+    config = read_config({**saved, "evaluation": changed, "store": {"root": root}, "allow_targets": here.allow_targets})
+    apply_threads(config)
+    lab = open_lab(config)
+    say(summary(evaluate_again(folder.absolute(), lab, config), lab))
+    say(show_path(folder.absolute()))
+    return 0
+
+
+def _changed_evaluation(overrides: Sequence[str], saved: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's evaluation settings with those that the command line sets."""
+    keys = [line.split("=", 1)[0] for line in overrides]
+    outside = [key for key in keys if not key.startswith(("evaluation.", "store.", "allow_targets", "trainer."))]
+    if outside:
+        raise UserError(
+            f"evaluate: {', '.join(outside)} cannot be changed; only evaluation.*, store.root and "
+            "allow_targets: the network is trained"
+        )
+
+    def merged(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -> dict[str, Any]:
+        found = dict(before)
+        for name, value in after.items():
+            key = f"{path}.{name}"
+            if isinstance(value, Mapping):
+                found[name] = merged(before.get(name, {}), value, key)
+            elif any(key == given or key.startswith(given + ".") for given in keys):
+                found[name] = value
+        return found
+
+    return merged(saved, asked, "evaluation")
+
+
+def list_runs(words: list[str]) -> int:
+    """``kdlab list [STUDY] [store.root=...]``."""
+    asked = parse(words, command="list")
+    here = settings(asked.overrides)
+    store = Store(Path(here.store.root), say=say)
+    if asked.names:
+        return _list_study(asked.names[0], store)
+    known = studies.studies(store.root) if store.root.is_dir() else []
+    for name in known:
+        study = studies.read_study(store.root, name)
+        ids = {member.run_id for member in study.members} if study else set()
+        say(f"study {name}: {len(ids)} runs, {sum(store.finished(run) is not None for run in ids)} finished")
+    runs = store.ids() if store.root.is_dir() else []
+    if not runs:
+        say(f"no runs in {here.store.root}; kdlab run makes the first")
+        return 0
+    say("")
+    _print_rows([(store.load(run_id), "") for run_id in runs])
+    return 0
+
+
+def _list_study(name: str, store: Store) -> int:
+    study = studies.read_study(store.root, name)
+    if study is None:
+        known = studies.studies(store.root) if store.root.is_dir() else []
+        hint = nearest(name, known) or "the store lists no study"
+        raise UserError(f"no study '{name}' in {store.root}; {hint}")
+    arms: dict[str, list[str]] = {}
+    for member in study.members:
+        arms.setdefault(member.run_id, []).append(member.arm or "")
+    found = {run_id: store.find(run_id) for run_id in arms}
+    rows = [(record, ",".join(dict.fromkeys(filter(None, arms[run_id])))) for run_id, record in found.items() if record]
+    _print_rows(rows)
+    missing = [run_id for run_id, record in found.items() if record is None]
+    failed = sum(record.status == "failed" for record, _ in rows)
+    say(f"\n{len(rows) - failed} finished, {failed} failed, {len(missing)} not run yet")
+    if missing or failed:
+        say(f"run what is missing: {study.header.get('command', 'the same command again')}")
+    return 0
+
+
+def _print_rows(rows: Sequence[tuple[RunRecord, str]]) -> None:
+    header = ("run", "role", "status", "data", "seed", "arm", "accuracy", "ece", "agreement", "asked for with")
+    asked = [set(record.overrides) for record, _ in rows if record.overrides]
+    shared = set.intersection(*asked) if len(asked) > 1 else set()  # what all have tells none apart
+    lines: list[tuple[str, ...]] = [header]
+    for record, arm in sorted(rows, key=lambda row: (row[0].role, row[1], row[0].overrides)):
+        seed = record.seeds.get("teacher" if record.role == "teacher" else "student")
+        numbers = [record.metrics.get(f"test/{key}") for key in ("accuracy", "ece", "agreement")]
+        shown = ["" if value is None else f"{value:.4f}" for value in numbers]
+        own = " ".join(line for line in record.overrides if line not in shared)
+        who = (record.run_id, record.role, record.status, record.data, "" if seed is None else str(seed), arm)
+        lines.append((*who, *shown, own if len(own) <= 60 else own[:57] + "..."))
+    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
