@@ -51,6 +51,7 @@ def resolve(path: str) -> Callable[..., Any]:
     raise UserError(f"_target_ '{path}': no module '{parts[0]}'")
 
 
+@functools.lru_cache(maxsize=1024)
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
     """The named parameters of a callable (of a class: of its ``__init__``), and whether it takes any keyword."""
     found = inspect.signature(target).parameters

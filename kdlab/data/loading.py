@@ -1,9 +1,10 @@
 """From specs to a data set: build it, build its slices, and refuse what would make a later number wrong."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch import Tensor
 from kdlab.data.dataset import Dataset, Examples, Reference, Slice
 from kdlab.errors import UserError, nearest
 from kdlab.targets import build, parameters, resolve, spec_errors
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SPLITS = ("train", "validation", "test", "pool")
 _PROVIDED = ("cache_dir", "progress")
@@ -87,21 +91,33 @@ def _one_slice_errors(name: str, spec: Mapping[str, Any]) -> list[str]:
 
 def _value_errors(knobs: Mapping[str, Any], *, key: str) -> list[str]:
     """Values that are not of the type the target's signature names (``seed: abc``); nothing where it names none."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         target = resolve(str(knobs.get("_target_")))
-        hints = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+        named = _hints(target).keys() & {name for name, value in knobs.items() if not isinstance(value, Mapping)}
     except (UserError, TypeError, NameError):
         return []  # no such target (spec_errors says so), or hints that cannot be read: the call itself will tell
     problems = []
-    for name in hints.keys() & {name for name, value in knobs.items() if not isinstance(value, Mapping)}:
-        adapter = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))
+    for name in named:
         try:
-            adapter.validate_python(knobs[name], strict=True)
+            _type_of(target, name).validate_python(knobs[name], strict=True)
         except ValidationError as error:
             problems.append(f"{key}.{name} = {knobs[name]!r}: {error.errors()[0]['msg']}")
     return sorted(problems)
+
+
+# A sweep asks for the same few types at each of its points; making them costs more than all else that is checked.
+@functools.lru_cache(maxsize=256)
+def _hints(target: Callable[..., Any]) -> Mapping[str, Any]:
+    return get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+
+
+@functools.lru_cache(maxsize=1024)
+def _type_of(target: Callable[..., Any], name: str) -> "TypeAdapter[Any]":
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(_hints(target)[name], config=ConfigDict(arbitrary_types_allowed=True))
 
 
 def _knobs(spec: Mapping[str, Any]) -> dict[str, Any]:
