@@ -30,6 +30,7 @@ def measured(monkeypatch):
 
     monkeypatch.setattr(latency_room, "measure_latency", quick)
     monkeypatch.setattr(step_cost, "_SECONDS", 0.0)
+    monkeypatch.setattr(step_cost, "BLOCKS", 2)
     measure = step_cost.measure_step_cost
 
     def counted(*arguments, **keywords):

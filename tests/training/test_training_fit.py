@@ -1,5 +1,7 @@
+import json
 import random
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from torch import nn
 
 from kdlab.errors import UserError
 from kdlab.outputs import ModelOutput
+from kdlab.records.identity import TRAINING_VERSION
 from kdlab.training import NonFiniteLossError
 from kdlab.training.fit import Runtime, make_trainer
 
@@ -281,3 +284,14 @@ def test_nothing_is_left_lying_about(kit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kit.fit(kit.network(), progress=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_golden_losses(kit):
+    """A change here is a change of what is trained: raise TRAINING_VERSION, and say before and after in the commit."""
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "training.json").read_text())
+    log = kit.Log()
+    kit.fit(kit.network(), alpha=0.9, teacher=kit.teacher(), sinks=[log])
+    found = {key: log.curve(key) for key in golden[f"training_version {TRAINING_VERSION}"]}
+    for key, curve in golden[f"training_version {TRAINING_VERSION}"].items():
+        assert [step for step, _ in found[key]] == [step for step, _ in curve]
+        assert [value for _, value in found[key]] == pytest.approx([value for _, value in curve], rel=1e-4)
