@@ -1,6 +1,8 @@
 """The help pages, written by hand and printed without importing anything heavy."""
 
-from kdlab.commands.places import names_under, resource
+import textwrap
+
+from kdlab.commands.places import configs_in, names_under, resource
 
 COMMANDS = {
     "run": "train and measure one student, or many with -m",
@@ -45,7 +47,7 @@ def command_help(name: str) -> str:
 
 
 def _run_help() -> str:
-    groups = "\n".join(f"  {group + '=':<22}{', '.join(names_under(resource('conf') / group))}" for group in _GROUPS)
+    groups = "\n".join(f"  {group + '=':<22}{', '.join(configs_in(resource('conf') / group))}" for group in _GROUPS)
     return f"""kdlab run: train and measure one student; its teacher and its scratch twin are found or made.
 
 Usage:  kdlab run [-m] [--cfg job] [--config-dir DIR] [key=value ...]
@@ -87,10 +89,10 @@ _GROUPS = (
 
 
 def _sweep_help() -> str:
-    rows = "\n".join(f"  {name:<22}{sweep_question(name)}" for name in names_under(resource("sweeps")))
+    rows = "\n".join(_sweep_row(name) for name in names_under(resource("sweeps")))
     return f"""kdlab sweep: run a sweep file. Every point is checked before the first trains; what is done is skipped.
 
-Usage:  kdlab sweep NAME [key=value ...]
+Usage:  kdlab sweep NAME [--cfg job] [--config-dir DIR] [key=value ...]
 
 Sweeps:
 {rows}
@@ -100,8 +102,13 @@ A value on the command line replaces the file's grid for that key:
   kdlab sweep temperature_alpha data=digits study.name=digits/temperature_alpha
   kdlab sweep temperature_alpha hydra/launcher=joblib hydra.launcher.n_jobs=2
 
-A point that fails does not stop the others; the exit code is then 1 and the same command runs what is missing.
+A point that fails does not stop the others; the exit code is then 1 and the same command runs what is missing
+(kdlab list NAME shows it). A file of your own, DIR/sweeps/mine.yaml, runs with: kdlab sweep mine --config-dir DIR
 Afterwards: kdlab report NAME."""
+
+
+def _sweep_row(name: str) -> str:
+    return textwrap.fill(f"{name:<21} {sweep_question(name)}", 110, initial_indent="  ", subsequent_indent=" " * 24)
 
 
 def sweep_question(name: str) -> str:

@@ -17,6 +17,11 @@ def names_under(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
+def configs_in(folder: Path) -> list[str]:
+    """The configs of a group itself, without those of the groups below it."""
+    return [name for name in names_under(folder) if "/" not in name]
+
+
 def header_comment(path: Path) -> list[str]:
     """The lines of the comment a config opens with, without ``#``."""
     lines = []

@@ -41,10 +41,24 @@ def parse(words: Sequence[str], *, command: str, flags: Sequence[str] = (), name
     return found
 
 
-def settings(overrides: Sequence[str]) -> RunConfig:
-    """The typed config that gives the roots and what else a reading command is told by ``key=value``."""
+def settings(overrides: Sequence[str], *, command: str, reads: Sequence[str]) -> RunConfig:
+    """The typed config that gives the roots and what else a reading command is told by ``key=value``.
+
+    Args:
+        overrides: what it was told.
+        command: its name, for messages.
+        reads: the keys, or sections ending in a dot, that it reads.
+
+    Raises:
+        UserError: a key that it does not read, or a mistake in the others.
+    """
     from kdlab.commands.checking import read
 
+    keys = [line.split("=", 1)[0] for line in overrides]
+    outside = [key for key in keys if not any(key == name or key.startswith(name) for name in reads)]
+    if outside:
+        why = ": the network is trained" if command == "evaluate" else ""
+        raise UserError(f"{command}: {', '.join(outside)} cannot be set here, only {', '.join(reads)}{why}")
     return read(overrides)
 
 
@@ -58,16 +72,31 @@ def evaluate(words: list[str]) -> int:
     asked = parse(words, command="evaluate")
     if not asked.names:
         raise UserError("evaluate: a path, a run id or a unique prefix of one is needed")
-    here = settings(asked.overrides)
+    here = settings(
+        asked.overrides,
+        command="evaluate",
+        reads=("evaluation.", "store.root", "allow_targets", "trainer.", "tracker."),
+    )
     store = Store(Path(here.store.root), say=say)
     folder = store.resolve(asked.names[0])
     record = read_record(folder)
     if record is None:
         raise UserError(f"{folder} has no record yet: the run is going on or was killed; run it again")
+    if folder.name != record.run_id:
+        raise UserError(f"{folder} holds run {record.run_id}: give the folder that name, a run is found by it")
     saved = config_of(record, allow=here.allow_targets).plain
-    changed = _changed_evaluation(asked.overrides, saved["evaluation"], here.plain["evaluation"])
-    root = str(folder.absolute().parent)
-    config = read_config({**saved, "evaluation": changed, "store": {"root": root}, "allow_targets": here.allow_targets})
+    config = read_config(
+        {
+            **saved,
+            **{
+                part: _changed(part, saved[part], here.plain[part], asked.overrides)
+                for part in ("evaluation", "trainer")
+            },
+            "store": {"root": str(folder.absolute().parent)},
+            "tracker": here.plain["tracker"],  # this process's own: an old record may have been told to go online
+            "allow_targets": here.allow_targets,
+        }
+    )
     apply_threads(config)
     lab = open_lab(config)
     say(summary(evaluate_again(folder.absolute(), lab, config), lab))
@@ -75,33 +104,23 @@ def evaluate(words: list[str]) -> int:
     return 0
 
 
-def _changed_evaluation(overrides: Sequence[str], saved: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The record's evaluation settings with those that the command line sets."""
+def _changed(path: str, saved: Mapping[str, Any], asked: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A section of the record's config with what the command line sets in it."""
     keys = [line.split("=", 1)[0] for line in overrides]
-    outside = [key for key in keys if not key.startswith(("evaluation.", "store.", "allow_targets", "trainer."))]
-    if outside:
-        raise UserError(
-            f"evaluate: {', '.join(outside)} cannot be changed; only evaluation.*, store.root and "
-            "allow_targets: the network is trained"
-        )
-
-    def merged(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -> dict[str, Any]:
-        found = dict(before)
-        for name, value in after.items():
-            key = f"{path}.{name}"
-            if isinstance(value, Mapping):
-                found[name] = merged(before.get(name, {}), value, key)
-            elif any(key == given or key.startswith(given + ".") for given in keys):
-                found[name] = value
-        return found
-
-    return merged(saved, asked, "evaluation")
+    found = dict(saved)
+    for name, value in asked.items():
+        key = f"{path}.{name}"
+        if isinstance(value, Mapping):
+            found[name] = _changed(key, saved.get(name, {}), value, overrides)
+        elif key in keys:
+            found[name] = value
+    return found
 
 
 def list_runs(words: list[str]) -> int:
     """``kdlab list [STUDY] [store.root=...]``."""
     asked = parse(words, command="list")
-    here = settings(asked.overrides)
+    here = settings(asked.overrides, command="list", reads=("store.root",))
     store = Store(Path(here.store.root), say=say)
     if asked.names:
         return _list_study(asked.names[0], store)

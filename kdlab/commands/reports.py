@@ -19,7 +19,7 @@ def report(words: list[str]) -> int:
     from kdlab.reporting.report import find_reports
 
     asked = parse(words, command="report", flags=("--prune",))
-    here = settings(asked.overrides)
+    here = settings(asked.overrides, command="report", reads=("store.root", "report.root"))
     store, root = Path(here.store.root).expanduser().absolute(), Path(here.report.root).expanduser().absolute()
     if asked.names:
         text = write(asked.names[0], store_root=store, report_root=root, prune="--prune" in asked.flags)
