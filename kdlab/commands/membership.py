@@ -7,28 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.commands.grid import Axis, key_of
-from kdlab.commands.knobs import section_of
 from kdlab.commands.planning import Point, Sweep
 from kdlab.experiments.plan import PlannedRun
 from kdlab.records import studies
-
-TEACHER_KEYS = ("teacher", "data", "seed")
-TWIN_KEYS = ("student", "training", "data", "seed")
 
 
 def members_of(point: Point, *, kind: str = "run") -> list[studies.Member]:
     """Who belongs to the study through this point: the run, its scratch twin, its teacher and that one's parent."""
     phase = point.config.study.phase
 
-    def member(planned: PlannedRun, arm: str | None, sections: tuple[str, ...] | None = None) -> studies.Member:
-        shown = [line for line in point.overrides if sections is None or section_of(key_of(line)) in sections]
-        return studies.Member(planned.run_id, planned.role, arm, phase, tuple(shown))
+    def member(planned: PlannedRun, arm: str | None) -> studies.Member:
+        return studies.Member(planned.run_id, planned.role, arm, phase, planned.overrides)
 
     found = []
     if kind == "run":
-        found += [member(point.plan.run, point.arm), member(point.plan.twin, "scratch", TWIN_KEYS)]
+        found += [member(point.plan.run, point.arm), member(point.plan.twin, "scratch")]
     if (teacher := point.plan.teacher) is not None:
-        found += [member(planned, "teacher", TEACHER_KEYS) for planned in (teacher.parent, teacher) if planned]
+        found += [member(planned, "teacher") for planned in (teacher.parent, teacher) if planned]
     return found
 
 

@@ -1,6 +1,6 @@
 """Evaluation: predict once per set, then derive every number from the kept predictions with pure float64 functions.
 
-``predict`` makes the predictions, ``evaluate.measure`` the numbers, ``cost`` and ``latency`` measure the network itself.
+``predict`` makes the predictions, ``evaluate.measure`` the numbers, ``cost`` and ``latency`` time the network itself.
 What is measured, with unit, direction and equation, stands in ``kdlab.keys``.
 """
 

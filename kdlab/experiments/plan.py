@@ -6,6 +6,7 @@ named ``seeds`` at every depth, so reports can strip them and group what differs
 
 import copy
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +26,24 @@ from kdlab.schema import (
 )
 from kdlab.teachers import Quality
 
+#: The sections of a config that concern a scratch twin, and those that concern a teacher.
+TWIN_SECTIONS = ("student", "training", "data", "seed")
+TEACHER_SECTIONS = ("teacher", "data", "seed")
 HARD_LABELS = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a config asks for, before anything is done about it."""
+    """A run that a config asks for, before anything is done about it.
+
+    Args:
+        role: student, scratch or teacher.
+        config: its config.
+        identity_config: what trains it.
+        identity: the hash of that.
+        parent: the trained teacher that a transformed one comes from.
+        overrides: of what the user asked for, what concerns this run.
+    """
 
     role: Literal["student", "scratch", "teacher"]
     config: RunConfig
@@ -77,26 +90,36 @@ class Plan:
 def plan(config: RunConfig, overrides: Sequence[str] = ()) -> Plan:
     """The plan of a student's config; ``overrides`` are what the user asked for it with."""
     twin = _network(scratch_config(config), role="scratch", teacher=None)
+    twin = replace(twin, overrides=concerning(TWIN_SECTIONS, overrides))
     uses_teacher = any(needs_teacher(term) for term in effective_terms(config.objective.terms).values())
-    teacher = plan_teacher(config) if uses_teacher else None
+    teacher = plan_teacher(config, overrides) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)
     asked = twin if student.identity == twin.identity else student
     beside = None if config.teacher is None else config.teacher.model
     return Plan(replace(asked, overrides=tuple(overrides)), twin, teacher, beside)
 
 
-def plan_teacher(config: RunConfig) -> PlannedRun:
+def concerning(sections: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
+    """Those overrides whose key lies in one of these sections of the config."""
+    return tuple(line for line in overrides if re.split(r"[=./@]", line.lstrip("+~"))[0] in sections)
+
+
+def plan_teacher(config: RunConfig, overrides: Sequence[str] = ()) -> PlannedRun:
     """The teacher of a config: trained, loaded from a checkpoint, a transformation of one of these, or a control."""
     if config.teacher is None:
         raise UserError("teacher = None: this config names no teacher")
     quality = Quality.from_spec(config.teacher.quality)
+    asked = concerning(TEACHER_SECTIONS, overrides)
     if not quality.needs_network:
-        return _planned("teacher", config, {**quality.transformation, "data": _data(config.data)})
+        control = _planned("teacher", config, {**quality.transformation, "data": _data(config.data)})
+        return replace(control, overrides=tuple(line for line in asked if not line.startswith("seed=")))
     described = _teacher_weights(config, config.teacher)
     if not quality.transformation:
-        return _planned("teacher", config, described)
-    parent = _planned("teacher", _untransformed(config, quality), described)
-    return _planned("teacher", config, {"parent": parent.identity_config, **quality.transformation}, parent=parent)
+        return replace(_planned("teacher", config, described), overrides=asked)
+    doses = tuple(line for line in asked if not line.startswith(("teacher/quality", "teacher.quality")))
+    parent = replace(_planned("teacher", _untransformed(config, quality), described), overrides=doses)
+    transformed = {"parent": parent.identity_config, **quality.transformation}
+    return replace(_planned("teacher", config, transformed, parent=parent), overrides=asked)
 
 
 def _untransformed(config: RunConfig, quality: Quality) -> RunConfig:

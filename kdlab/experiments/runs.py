@@ -20,6 +20,7 @@ from kdlab.evaluation.predict import save_predictions
 from kdlab.experiments.assess import Assessment
 from kdlab.experiments.currency import missing_evaluation, widened
 from kdlab.experiments.lab import Lab, say
+from kdlab.experiments.labels import run_name, shown_config, tags_of
 from kdlab.experiments.plan import PlannedRun
 from kdlab.records.history import HistoryWriter, decimate, read_history
 from kdlab.records.provenance import provenance
@@ -158,7 +159,7 @@ def _tracked(planned: PlannedRun, lab: Lab, *, attempt: int) -> TrackedRun:
         group=config.study.name,
         job_type=planned.role,
         tags=tags_of(planned),
-        config={**config.plain, "role": planned.role},
+        config=shown_config(planned),
         notes=config.tracker.notes,
         attempt=attempt,
     )
@@ -236,22 +237,6 @@ def log(folder: Path, text: str) -> None:
     """Add a line to the run's own log."""
     with (folder / "log.txt").open("a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text.rstrip()}\n")
-
-
-def run_name(planned: PlannedRun) -> str:
-    """What the run is called in a dashboard: its role and what varies."""
-    words = [word.split("=", 1) for word in planned.overrides if "=" in word and not word.startswith("study.")]
-    varied = [f"{key.lstrip('+').rsplit('.', 1)[-1]}={value}" for key, value in words]
-    seeds = f"seed={planned.config.seed}"
-    return " ".join([planned.role, *varied, *([] if seeds in varied else [seeds])])
-
-
-def tags_of(planned: PlannedRun) -> list[str]:
-    """Study, arm, data, role and the teacher's quality, and the user's own."""
-    config = planned.config
-    quality = None if config.teacher is None else config.teacher.quality["name"]
-    found = [config.study.name, config.study.arm, config.data.name, quality and f"teacher:{quality}"]
-    return [*dict.fromkeys(tag for tag in [*found, *config.tracker.tags] if tag)]
 
 
 def _checkpoint_step(folder: Path, *, force: bool) -> int | None:

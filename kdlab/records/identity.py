@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-#: Raised when a golden training number changes; it stands in every identity config as ``training_version``.
+#: Raised when a golden training number changes; it stands in every identity config as ``version``.
 TRAINING_VERSION = 1
 
 #: Fields added after records existed: dotted path -> the value that trains as if the field were not there. At that
@@ -39,7 +39,7 @@ def identity(config: Mapping[str, Any]) -> str:
     """The sha256 (64 hex digits) of ``config`` as canonical JSON, without fields added later at their neutral value.
 
     Args:
-        config: all that trains the network, ``training_version`` included; nothing is added here, so that
+        config: all that trains the network, ``TRAINING_VERSION`` included; nothing is added here, so that
             ``identity(record.identity_config) == record.identity`` for every record.
     """
     known: Mapping[str, Any] = config

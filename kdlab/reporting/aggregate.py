@@ -14,6 +14,7 @@ from kdlab.reporting.verdicts import Verdict, detectable_effect, verdict
 KEY_METRICS = (
     "test/accuracy",
     "validation/accuracy",
+    "validation/ece",
     "test/ece",
     "ood/mean_gap",
     "test/agreement",
@@ -50,10 +51,16 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """A study, aggregated."""
+    """A study, aggregated.
+
+    Args:
+        rows: students and scratch twins that were measured on the test set.
+        tuning: those of a tuning phase, which looks at train and validation only; no test table reads them.
+    """
 
     header: Mapping[str, Any]
     rows: tuple[ResultRow, ...]
+    tuning: tuple[ResultRow, ...]
     teachers: tuple[ResultRow, ...]
     failed: int
     by_id: Mapping[str, Line]
@@ -63,7 +70,7 @@ class Summary:
     @property
     def datasets(self) -> list[str]:
         """The data sets of its rows, sorted."""
-        return sorted({row.group.data for row in (*self.rows, *self.teachers)})
+        return sorted({row.group.data for row in (*self.rows, *self.tuning, *self.teachers)})
 
     def rows_of(self, data: str) -> list[ResultRow]:
         """The student and scratch rows of a data set."""
@@ -78,6 +85,11 @@ class Summary:
         """The paired difference of any metric, group minus reference."""
         rows = difference_rows(group, reference, metric)
         return interval(rows, level=self.level, test_ratio=self.ratios[group.data]) if rows else None
+
+    def tuning_of(self, data: str) -> list[ResultRow]:
+        """The rows of a tuning phase, best mean validation accuracy first."""
+        rows = [row for row in self.tuning if row.group.data == data and "validation/accuracy" in row.metrics]
+        return sorted(rows, key=lambda row: -row.metrics["validation/accuracy"].estimate)
 
     def best(self, data: str) -> ResultRow | None:
         """The taught students with the highest mean validation accuracy; nothing is chosen on the test set."""
@@ -114,11 +126,12 @@ def summarize(lines: Iterable[Line]) -> Summary:
     shown = [
         group for group in students if group.failed or any("test/accuracy" in run["metrics"] for run in group.runs)
     ]
+    tuned = [_row(group, ratios[group.data], level, ()) for group in students if group not in shown]
     comparer = _Comparer(header, shown, by_id, ratios, level)
     rows = [_row(group, ratios[group.data], level, comparer.comparisons(group)) for group in shown]
     teachers = [_row(group, ratios[group.data], level, ()) for group in groups if group.role == "teacher"]
     failed = sum(run["status"] != "finished" for run in runs)
-    return Summary(header, tuple(rows), tuple(teachers), failed, by_id, ratios, level)
+    return Summary(header, tuple(rows), tuple(tuned), tuple(teachers), failed, by_id, ratios, level)
 
 
 def _test_ratios(runs: Iterable[Line]) -> dict[str, float | None]:

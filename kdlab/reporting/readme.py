@@ -17,13 +17,16 @@ def readme_text(summary: Summary, tables: dict[str, list[Table]], figures: list[
     parts += [f"**Question.** {header['question']}\n"] if header.get("question") else []
     parts += [f"**Hypothesis.** {header['hypothesis']}\n"] if header.get("hypothesis") else []
     parts += [f"**What it says.** {str(header['says']).strip()}\n"] if header.get("says") else []
-    if not summary.rows:
+    if not summary.rows and not summary.tuning:
         parts.append("No run of this study has finished yet.\n")
     for data in summary.datasets:
         mine = {table.name.split("_")[0]: table for table in tables[data]}
         heading = f" on {data}" if len(summary.datasets) > 1 else ""
         own = [(path, caption) for path, caption in figures if _of_data(path, data, summary)]
-        parts += [f"## Results{heading}\n", *_sentences(summary, data)]
+        if "tuning" in mine:
+            parts += [f"## Tuning{heading}, on validation\n", _section(mine["tuning"]), _commands(mine["tuning"])]
+        if "results" in mine:
+            parts += [f"## Results{heading}\n", *_sentences(summary, data)]
         parts += [_figure(*figure) for figure in own if "heat_map" in figure[0] or "one_knob" in figure[0]]
         parts += [_section(mine["results"])] if "results" in mine else []
         parts += [_commands(mine["results"])] if "results" in mine else []

@@ -30,6 +30,7 @@ from kdlab.reporting.tables import (
     slices_csv,
     slices_table,
     teachers_table,
+    tuning_table,
 )
 
 RECORDS = "records.jsonl"
@@ -84,7 +85,8 @@ def _tables(summary: Summary) -> dict[str, list[Table]]:
     """Data set -> its tables that have rows."""
     made = {}
     for data in summary.datasets:
-        every = [build(summary, data) for build in (results_table, comparisons_table, slices_table, teachers_table)]
+        builders = (results_table, tuning_table, comparisons_table, slices_table, teachers_table)
+        every = [build(summary, data) for build in builders]
         made[data] = [table for table in every if table.rows]
     return made
 
@@ -149,7 +151,11 @@ def summary_text(summary: Summary, *, most: int = MOST_TERMINAL_ROWS) -> str:
         rest = len(rows) - len(rows_shown)
         notes = ["* best on validation accuracy"] if summary.best(data) in rows_shown else []
         notes += [f"{rest} more rows in the report"] if rest > 0 else []
-        blocks.append("\n".join([data, *table, *notes]))
+        if rows:
+            blocks.append("\n".join([data, *table, *notes]))
+        if tuned := summary.tuning_of(data)[:most]:
+            best = [f"  {row.group.label}: {show(row.metrics['validation/accuracy'])}" for row in tuned]
+            blocks.append("\n".join([f"{data}, validation accuracy of a tuning phase, best first", *best]))
     if summary.failed:
         blocks.append(f"{summary.failed} failed")
     return "\n\n".join(blocks)

@@ -196,6 +196,19 @@ def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | No
     return Table(_named("results", summary, data), f"Results on {data}", columns, cells, commands, records)
 
 
+def tuning_table(summary: Summary, data: str) -> Table:
+    """What a tuning phase saw on validation, best first: the only table that reads its records."""
+    columns = ["Setting", "n", "Validation accuracy", "Validation ECE"]
+    cells, records, commands = [], [], []
+    for row in summary.tuning_of(data):
+        accuracy, ece = row.metrics["validation/accuracy"], row.metrics.get("validation/ece")
+        cells.append([row.group.label, str(accuracy.n), show(accuracy), show(ece)])
+        measured = {**parts("validation/accuracy", accuracy), **parts("validation/ece", ece)}
+        records.append({**_identification(row.group), "n": accuracy.n, **measured})
+        commands.append(rerun_command(row.group, header=summary.header))
+    return Table(_named("tuning", summary, data), f"Tuning on {data}", columns, cells, commands, records)
+
+
 def comparisons_table(summary: Summary, data: str) -> Table:
     """Every paired difference with its interval, verdict and the effect that could have been detected."""
     columns = ["Setting", "Reference", "Metric", "n", "Difference", "Verdict", "Detectable"]

@@ -246,3 +246,27 @@ def test_lines_from_a_store_bring_twins_and_teachers_along(lines, tmp_path):
     )
     with pytest.raises(UserError, match="did you mean nested/study"):
         study_lines(store.root, tmp_path / "reports", "nested/stud")
+
+
+def test_a_tuning_phase_is_read_by_its_own_table_alone(lines, tmp_path):
+    looked_at = ("train/", "validation/")
+    tuned = [
+        line
+        if line["kind"] == "study"
+        else {**line, "metrics": {key: value for key, value in line["metrics"].items() if key.startswith(looked_at)}}
+        for line in lines
+    ]
+    result = write_report(tmp_path / "recipe", lines=tuned, figures=False)
+    assert not (tmp_path / "recipe" / "tables" / "results.csv").exists()
+    rows = list(csv.DictReader((tmp_path / "recipe" / "tables" / "tuning.csv").open()))
+    accuracies = [float(row["validation/accuracy"]) for row in rows]
+    assert len(rows) > 4
+    assert accuracies == sorted(accuracies, reverse=True)
+    scratch = [line for line in lines if line.get("role") == "scratch"]
+    twins = float(np.mean([line["metrics"]["validation/accuracy"] for line in scratch]))
+    shown = next(float(row["validation/accuracy"]) for row in rows if row["setting"] == "scratch")
+    assert shown == pytest.approx(twins, rel=1e-5)
+    text = (tmp_path / "recipe" / "README.md").read_text()
+    assert "## Tuning, on validation" in text
+    assert "## Results" not in text
+    assert "validation accuracy of a tuning phase" in result.summary_text
