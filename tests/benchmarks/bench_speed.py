@@ -88,8 +88,10 @@ def test_step_over_bare_loop(distilled, bound):
     ratios = [ours / bare for bare, ours in pairs]
     bare, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
     what = "distilled, teacher online" if distilled else "hard labels"
-    print(f"\n{what}: {ours:.2f} ms a step, bare cross-entropy loop {bare:.2f}; ratio {statistics.median(ratios):.2f} "
-          f"({min(ratios):.2f} to {max(ratios):.2f}), {REPEATS} pairs, one thread")
+    print(
+        f"\n{what}: {ours:.2f} ms a step, bare cross-entropy loop {bare:.2f}; ratio {statistics.median(ratios):.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f}), {REPEATS} pairs, one thread"
+    )
     assert statistics.median(ratios) < bound
 
 
