@@ -1,0 +1,163 @@
+"""The front door in this process: an empty folder to stand in, a tiny data set of the user's own, and what was said."""
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from kdlab.commands.cli import main
+from kdlab.records.record import RunRecord
+
+TINY = """\
+# @package _global_
+# Three noisy patterns.   kdlab run data=tiny --config-dir DIR
+defaults:
+  - override /student: mlp
+  - override /teacher/model: mlp
+  - _self_
+student: {width: 4, depth: 1}
+teacher:
+  model: {width: 8, depth: 1}
+  training: {steps: 12, batch_size: 10}
+training: {steps: 12, batch_size: 10}
+evaluation: {latency: {enabled: false}}
+tracker: {mode: disabled}
+data:
+  name: tiny
+  _target_: tiny_data.tiny
+  seed: 0
+  train: 60
+  slices:
+    loud: {_target_: tiny_data.louder, reference: twins, ood: true}
+"""
+HINT = """\
+# @package objective.terms.hint
+_target_: user_terms.hint
+weight: 0.5
+"""
+FRAGILE = """\
+# @package objective.terms.fragile
+_target_: user_terms.fragile
+weight: 0.5
+patience: 5
+"""
+MINE = """\
+# @package _global_
+study:
+  question: A question of the user's own?
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params: {objective.temperature: "1,2", seed: "0,1"}
+"""
+
+
+@dataclass
+class Said:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self):
+        return self.out.rstrip().splitlines()[-1]
+
+
+class Desk:
+    """Where a user stands: an empty folder, with configs of their own beside it."""
+
+    def __init__(self, here, conf, capsys):
+        self.here, self.conf, self._capsys = here, conf, capsys
+
+    def __call__(self, *words):
+        """Run a command as it is."""
+        self._capsys.readouterr()
+        code = main([str(word) for word in words])
+        said = self._capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    def tiny(self, command, *words):
+        """Run a command on the tiny data set."""
+        return self(command, "--config-dir", self.conf, "data=tiny", *words)
+
+    def left(self):
+        """Everything below the folder, relative, without what a run folder holds."""
+        found = [path.relative_to(self.here) for path in self.here.rglob("*")]
+        return sorted({str(path) for path in found if len(path.parts) <= 2})
+
+    def ids(self, role=None):
+        """The run ids in the store, of one role."""
+        return [run_id for run_id, record in self.records().items() if role in (None, record.role)]
+
+    def records(self):
+        """Run id -> record."""
+        found = sorted((self.here / "runs").glob("*/record.json"))
+        return {path.parent.name: RunRecord.from_json(json.loads(path.read_text())) for path in found}
+
+    def members(self, study):
+        """The members of a study as they are written."""
+        lines = (self.here / "runs" / "studies" / f"{study}.jsonl").read_text().splitlines()
+        return [row for row in map(json.loads, lines) if row["kind"] == "member"]
+
+
+@pytest.fixture(scope="session")
+def user_conf(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user") / "conf"
+    files = {
+        "data/tiny.yaml": TINY,
+        "objective/term/hint.yaml": HINT,
+        "objective/term/fragile.yaml": FRAGILE,
+        "sweeps/mine.yaml": MINE,
+        "sweeps/deep/er.yaml": MINE,
+        "sweeps/empty.yaml": "# @package _global_\nhydra: {mode: MULTIRUN}\n",
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def kdlab(tmp_path, monkeypatch, capsys, user_conf):
+    """The command line, in an empty folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
+    yield Desk(here, user_conf, capsys)
+    logging.getLogger().handlers[:] = handlers  # Hydra's, which write to the stdout of this test
+    logging.getLogger().setLevel(level)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The roles and seeds of every training that happens."""
+    import kdlab.experiments.fitting as fitting
+
+    seen, fit = [], fitting.fit
+
+    def counted(*arguments, **keywords):
+        seen.append((keywords["role"], keywords["seed"]))
+        return fit(*arguments, **keywords)
+
+    monkeypatch.setattr(fitting, "fit", counted)
+    return seen
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """A real process, where one is needed."""
+
+    def run(*words, cwd=None, **options):
+        options = {"capture_output": True, "text": True, "timeout": 120} | options
+        return subprocess.run(
+            [sys.executable, "-m", "kdlab.commands.cli", *map(str, words)], cwd=cwd or tmp_path, **options
+        )
+
+    return run

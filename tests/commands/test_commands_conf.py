@@ -1,0 +1,127 @@
+"""Every file of ``conf/`` and ``sweeps/``: opens with what it is for and a command, composes and builds."""
+
+import re
+import shlex
+
+import pytest
+import torch
+import yaml
+
+from kdlab.commands.checking import read
+from kdlab.commands.composing import Composer, make_loader, parse_overrides
+from kdlab.commands.grid import expand
+from kdlab.commands.help import COMMANDS, sweep_question
+from kdlab.commands.hydra_front import _parse, check_sweep_names
+from kdlab.commands.places import header_comment, names_under, resource
+from kdlab.commands.sweeping import _of_all_points, grid_of, planned, sweep_of
+from kdlab.models import build_model
+from kdlab.objectives import Objective
+from kdlab.targets import build
+from kdlab.teachers import Quality, make_teacher
+
+CONF = names_under(resource("conf"))
+SWEEPS = names_under(resource("sweeps"))
+SHAPES = {"cnn1d": (1, 40), "cnn2d": (1, 8, 8), "mlp": (1, 40)}
+
+
+def commands_in(path):
+    """Every ``kdlab ...`` command that a file's comments show."""
+    text = "\n".join(line for line in path.read_text().splitlines() if line.lstrip().startswith("#"))
+    return re.findall(rf"kdlab (?:{'|'.join(COMMANDS)})\b.*?(?=\s{{2,}}|`|\)|$)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [*(resource("conf") / f"{name}.yaml" for name in CONF),
+                                  *(resource("sweeps") / f"{name}.yaml" for name in SWEEPS)],
+                         ids=[*CONF, *(f"sweeps/{name}" for name in SWEEPS)])  # fmt: skip
+def test_a_file_opens_with_what_it_is_for_and_a_command_that_parses(path):
+    opening = header_comment(path)
+    assert opening
+    assert len(opening[0]) > 20
+    assert "kdlab " in " ".join(opening)
+    commands = commands_in(path)
+    assert commands
+    for line in commands:
+        _, name, *words = shlex.split(line)
+        if name in ("run", "sweep", "teacher"):
+            args = _parse(words, command=name)
+            overrides = [word for word in args.overrides if "=" in word]
+            sweep = [word for word in args.overrides if "=" not in word]
+            check_sweep_names([*overrides, *(f"sweeps={word}" for word in sweep)])
+            assert len(sweep) == (name == "sweep")
+            parse_overrides(overrides)
+            many = args.multirun or any(one.is_sweep_override() for one in parse_overrides(overrides))
+            if not many and name == "run":
+                read(overrides)
+
+
+@pytest.mark.parametrize("name", [name for name in CONF if "/" in name and "/term/" not in name])
+def test_a_choice_composes_and_builds(name):
+    group, _, option = name.rpartition("/")
+    if group == "objective" or group == "data":
+        config = read([f"{group}={option}"])
+    elif group == "student" and option == "cnn2d":
+        config = read(["data=digits", f"{group}={option}"])
+    else:
+        config = read([f"{group}={option}"])
+    assert config.data.name
+    if group == "student":
+        build_model(config.student, input_shape=SHAPES[option], num_classes=10, seed_value=0)
+    elif group == "teacher/model":
+        build_model(config.teacher.model, input_shape=SHAPES[option], num_classes=10, seed_value=0)
+    elif group == "teacher/quality":
+        network = build_model(config.student, input_shape=(1, 40), num_classes=10, seed_value=0)
+        teacher = make_teacher(Quality.from_spec(config.teacher.quality), network, num_classes=10)
+        output = teacher(torch.randn(4, 1, 40), torch.arange(4))
+        assert output.logits.shape == (4, 10)
+    elif group.startswith("training/"):
+        weight = [torch.nn.Parameter(torch.zeros(2))]
+        optimizer = build(config.training.optimizer, weight)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+    elif group == "objective":
+        assert Objective.from_specs(config.objective.terms).weights()
+
+
+@pytest.mark.parametrize("name", [name for name in CONF if name.startswith("objective/term/")])
+def test_a_term_composes_alone(name):
+    term = name.rpartition("/")[2]
+    config = read([f"objective/term=[{term}]", "objective.alpha=0.5"])
+    assert list(config.objective.terms) == [term]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_is_planned_whole(name):
+    path = resource("sweeps") / f"{name}.yaml"
+    content = yaml.safe_load(path.read_text())
+    assert path.read_text().startswith("# @package _global_\n# ")
+    assert content["hydra"]["mode"] == "MULTIRUN"
+    assert content["study"]["question"].endswith("?")
+    assert content["study"]["question"] == sweep_question(name)
+    assert content["study"]["cost"]
+    assert "Cost: " in "\n".join(header_comment(path))
+    composer = Composer(make_loader())
+    words = [f"sweeps={name}"]
+    config = _of_all_points(words, composer)
+    seeds = expand(words, grid=grid_of(config))[0][-1]
+    assert seeds.key == "seed"
+    words += [f"seed={','.join(choice.split('=')[1] for choice in seeds.choices[:2])}"]  # pairs differ in nothing else
+    axes, planning = planned(words, config=config, composer=composer, sweep=sweep_of(config))
+    assert {axis.key for axis in axes} == set(content["hydra"]["sweeper"]["params"])
+    assert not planning.dropped, "a value of the file's own grid is read by every point"
+    assert len(planning.points) >= 2
+    assert {point.arm for point in planning.points} == set(content["study"].get("arms") or {None})
+    for entry in content["study"].get("compare", []):
+        assert set(entry) <= {*content["study"]["arms"], "scratch"}
+    tunes = content["study"].get("phase") == "tune"
+    seeds = {point.plan.run.seeds["student"] for point in planning.points}
+    assert all((seed >= 1000) == tunes for seed in seeds), "tuning has seeds of its own"
+    if tunes:
+        assert set(planning.points[0].config.evaluation.sets) <= {"train", "validation"}
+
+
+def test_the_root_config_names_every_group():
+    defaults = yaml.safe_load((resource("conf") / "config.yaml").read_text())["defaults"]
+    named = {
+        key.removeprefix("override ").split("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry
+    }
+    groups = {name.rpartition("/")[0] for name in CONF if "/" in name} - {"objective/term"}
+    assert groups <= named

@@ -1,0 +1,157 @@
+"""Which knobs a config reads, and what a sweep does with a value that a point does not read."""
+
+import pytest
+from hydra.types import RunMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdlab.commands.checking import read, typed
+from kdlab.commands.composing import Composer, has_key, make_loader
+from kdlab.commands.knobs import raw_config, references, section_of, unread
+from kdlab.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def composer(user_conf):
+    return Composer(make_loader(user_conf))
+
+
+@pytest.fixture(scope="module")
+def whole(user_conf):
+    """Composes with Hydra alone, each time anew."""
+    loader = make_loader(user_conf)
+    return lambda lines: loader.load_configuration("config", lines, run_mode=RunMode.RUN)
+
+
+# choices -> (keys that are read, keys that are not)
+READS = {
+    "": (
+        [
+            *("objective.alpha", "objective.temperature", "objective.t2_scaling", "teacher.seed", "teacher/model"),
+            *("teacher.training.steps", "teacher.model.width", "teacher/quality", "student.width", "seed", "data"),
+        ],
+        ["teacher.quality.scale", "teacher.quality.steps", "objective.temprature"],
+    ),
+    "objective=hard_labels": (
+        ["objective", "objective.terms.hard_labels.label_smoothing", "student.width", "training.steps"],
+        ["objective.alpha", "teacher.seed", "teacher/quality", "teacher.training.steps", "teacher.model.width"],
+    ),
+    "teacher/quality=weak": (
+        ["teacher.quality.steps", "teacher.seed"],
+        ["teacher.training.steps", "teacher.quality.scale"],
+    ),
+    "teacher/quality=overconfident": (["teacher.quality.scale", "teacher.training.steps"], ["teacher.quality.steps"]),
+    "teacher/quality=uniform": (
+        ["teacher/quality", "objective.temperature"],
+        ["teacher.seed", "teacher.model.width", "teacher/model", "teacher.training.steps", "teacher.checkpoint"],
+    ),
+    "teacher.checkpoint=mine.pt": (
+        ["teacher.model.width", "teacher.checkpoint"],
+        ["teacher.training.steps", "teacher.seed"],
+    ),
+    "objective/term=[soft_targets]": (["objective.temperature", "objective.alpha"], []),
+    "objective/term=[hard_labels]": (["objective.alpha"], ["objective.temperature", "teacher.seed"]),
+}
+
+
+@pytest.mark.parametrize("choice", READS)
+def test_what_a_config_reads(composer, choice):
+    cfg, absent = composer.compose(["data=tiny", *filter(None, [choice])])
+    assert absent == []
+    does, does_not = READS[choice]
+    assert unread(cfg, does) == []
+    assert unread(cfg, does_not) == does_not
+
+
+def test_a_weight_of_zero_is_still_read(composer):
+    cfg, _ = composer.compose(["objective.alpha=0"])
+    assert unread(cfg, ["objective.temperature", "teacher.seed"]) == []
+
+
+def test_a_teacher_alone_reads_nothing_of_its_students(composer):
+    cfg, _ = composer.compose(["objective=hard_labels"])
+    keys = [
+        "student.width",
+        "objective.alpha",
+        "training.steps",
+        "teacher.seed",
+        "teacher.training.steps",
+        "data",
+        "seed",
+    ]
+    assert unread(cfg, keys, kind="teacher") == keys[:3]
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        ({"a": "${b.c}"}, {"b.c"}),
+        ({"a": {"b": "${.c}"}}, {"a.c"}),
+        ({"a": {"b": {"c": "${..d}"}}}, {"a.d"}),
+        ({"a": "${one_minus:${b}}"}, {"b"}),
+        ({"a": "${add:b, c.d}"}, {"b", "c.d"}),
+        ({"a": ["x", "${b}_${c}"]}, {"b", "c"}),
+        ({"a": "$b {c} 3"}, set()),
+        ({"a": None, "b": 3, "c": True}, set()),
+    ],
+)
+def test_references(raw, named):
+    assert set(references(raw)) == named
+
+
+@pytest.mark.parametrize(("key", "section"), [("a.b", "a"), ("a/b", "a"), ("a/b@c.d", "a"), ("a", "a"), ("a@c", "a")])
+def test_section(key, section):
+    assert section_of(key) == section
+
+
+def test_keys_with_missing_and_null_values_are_there(composer):
+    cfg, _ = composer.compose(["student.width=???"])
+    assert has_key(cfg, "student.width")
+    assert has_key(cfg, "teacher.checkpoint")
+    assert not has_key(cfg, "student.width.deeper")
+    assert not has_key(cfg, "students")
+
+
+# --- composing many points ------------------------------------------------------------------------------------------
+
+CHOICES = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.sampled_from(["tiny", "digits"]),
+        "student": st.sampled_from(["mlp", "cnn2d"]),
+        "teacher/quality": st.sampled_from(["standard", "overconfident"]),
+        "objective.alpha": st.sampled_from([0.25, 1]),
+        "seed": st.integers(0, 3),
+        "student.width": st.sampled_from([4, 16]),
+        "training.optimizer.lr": st.sampled_from([0.1, 1e-4]),
+    },
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(CHOICES)
+def test_a_point_composed_from_a_copy_is_the_point_composed_whole(composer, whole, choices):
+    lines = [f"{key}={value}" for key, value in choices.items()]
+    slow = whole(lines)
+    quick, absent = composer.compose(lines, with_hydra=False)
+    assert absent == []
+    assert raw_config(quick) == raw_config(slow)
+    assert typed(quick).plain == typed(slow).plain
+
+
+def test_copies_do_not_share_values(composer):
+    first, _ = composer.compose(["seed=1"])
+    first.student.width = 999
+    again, _ = composer.compose(["seed=1"])
+    assert again.student.width != 999
+
+
+def test_an_absent_key_is_left_out_and_named(composer):
+    cfg, absent = composer.compose(["data=tiny", "objective=hard_labels", "objective.temperature=2", "seed=3"])
+    assert absent == ["objective.temperature=2"]
+    assert cfg.seed == 3
+
+
+def test_reading_names_who_would_read_a_knob():
+    with pytest.raises(UserError, match=r"teacher.quality.steps = 9: nothing .* teacher/quality=weak it is read"):
+        read(["teacher.quality.steps=9"])
