@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from kdlab.errors import UserError, nearest
-from kdlab.keys import RESERVED_NAMES
+from kdlab.keys import RESERVED_NAMES, expected_keys
 from kdlab.targets import spec_errors
 
 NOT_IDENTITY = "not identity"
@@ -329,6 +329,10 @@ def _cross_problems(config: RunConfig) -> list[str]:
         if len(entry) != 2:
             problems.append(f"study.compare = {entry!r}: must be a pair [arm, reference]")
         problems += [f"study.compare names '{arm}'; {nearest(arm, known)}" for arm in unknown]
+    measured = expected_keys("student", ("train", "validation", "test"), config.data.slices)
+    if config.optimized_metric not in measured:
+        told = nearest(config.optimized_metric, measured)
+        problems.append(f"optimized_metric = {config.optimized_metric!r}: no measured key; {told}")
     if not config.evaluation.sets:
         problems.append(f"evaluation.sets = []: at least one of {', '.join(SETS)}")
     return problems

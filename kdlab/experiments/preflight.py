@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import torch
+from torch import nn
+
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
@@ -12,9 +15,10 @@ from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network, load_checkpoint
 from kdlab.records.identity import canonical_json
-from kdlab.schema import RunConfig
+from kdlab.schema import RunConfig, TrainingConfig
 from kdlab.teachers import Quality
 from kdlab.training import Recipe, Runtime
+from kdlab.training.distillation import build_optimizer
 from kdlab.training.fit import make_trainer
 
 
@@ -61,10 +65,10 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
         (canonical_json(data), lambda: lab.dataset(config)),
         (canonical_json({**data, "student": config.student}), lambda: build_student(config, lab.dataset(config))),
     ]
-    trainer, recipes = config.trainer, [config.training]
+    trainer, recipes = config.trainer, {"training": config.training}
     teacher = config.teacher
     if teacher is not None and _has_network(config):
-        recipes.append(teacher.effective_training())
+        recipes["teacher.training"] = teacher.effective_training()
 
         def try_teacher() -> None:
             network = build_teacher_network(config, lab.dataset(config))
@@ -73,7 +77,20 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
 
         checks.append((canonical_json({**data, "teacher": teacher.model, "file": teacher.checkpoint}), try_teacher))
     runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
-    for recipe in recipes:
+    for key, recipe in recipes.items():
+        checks.append((key + canonical_json(recipe.model_dump()), partial(_try_recipe, recipe, key)))
         name = canonical_json({**trainer.model_dump(), "precision": recipe.precision})
         checks.append((name, partial(make_trainer, Recipe(**recipe.model_dump()), runtime)))
     return checks
+
+
+def _try_recipe(recipe: TrainingConfig, key: str) -> None:
+    """Build the optimizer and its schedule over a weight of no network: libraries judge their knobs when built."""
+    weight = nn.Parameter(torch.zeros(2, 2))
+    for part, schedule in (("optimizer", None), ("schedule", recipe.schedule)):
+        try:
+            build_optimizer([weight], recipe.optimizer, schedule, steps=recipe.steps)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            spec = recipe.optimizer if schedule is None else schedule
+            knobs = ", ".join(f"{name} = {value!r}" for name, value in spec.items() if name != "_target_")
+            raise UserError(f"{key}.{part}: {knobs or spec['_target_']}: {error}") from error

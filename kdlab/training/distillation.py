@@ -5,7 +5,7 @@ plain object, never a submodule: it is absent from ``state_dict``, checkpoints a
 reach it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -144,12 +144,25 @@ class Distillation(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the student alone, and its schedule by steps."""
-        optimizer = build(self._optimizer, self.student.parameters())
-        if self._schedule is None:
+        parameters = self.student.parameters()
+        optimizer, schedule = build_optimizer(parameters, self._optimizer, self._schedule, steps=self._steps)
+        if schedule is None:
             return optimizer
-        lengths = {"T_max": self._steps, "total_steps": self._steps, "total_iters": self._steps}
-        schedule = build(self._schedule, optimizer, **lengths)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter],
+    optimizer: Mapping[str, Any],
+    schedule: Mapping[str, Any] | None,
+    *,
+    steps: int,
+) -> tuple[Any, Any]:
+    """The optimizer of a recipe over some parameters, and its schedule over ``steps``, None where it has none."""
+    built = build(optimizer, parameters)
+    if schedule is None:
+        return built, None
+    return built, build(schedule, built, T_max=steps, total_steps=steps, total_iters=steps)
 
 
 def as_batch(batch: Any) -> Batch:

@@ -17,6 +17,13 @@ SINGLE = {
     "nothing for a number": (["objective.alpha="], ["objective.alpha = ''", "number"]),
     "null for a number": (["objective.alpha=null"], ["objective.alpha"]),
     "a list for a number": (["training.steps=[1,2]"], ["training.steps = [1, 2]", "integer"]),
+    "text for a learning rate": (["training.optimizer.lr=abc"], ["training.optimizer", "lr = 'abc'"]),
+    "a negative learning rate": (["training.optimizer.lr=-1"], ["training.optimizer", "lr = -1"]),
+    "a knob of the teacher's schedule": (
+        ["training/schedule@teacher.training.schedule=onecycle", "+teacher.training.schedule.pct_start=7"],
+        ["teacher.training.schedule", "pct_start = 7"],
+    ),
+    "no such metric": (["optimized_metric=test/acuracy"], ["optimized_metric = 'test/acuracy'", "test/accuracy"]),
     "alpha above 1": (["objective.alpha=1.5"], ["objective.alpha = 1.5", "1"]),
     "alpha below 0": (["objective.alpha=-0.1"], ["objective.alpha = -0.1", "0"]),
     "T = 0": (["objective.temperature=0"], ["objective.temperature = 0", "greater than 0"]),
