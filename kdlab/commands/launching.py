@@ -80,10 +80,13 @@ def sum_up(name: str, planning: Planning, todo: Sequence[Point], results: Sequen
 
 
 def _labels(todo: Sequence[Point], planning: Planning) -> list[str]:
-    """What tells points apart: the arm and the overrides that not all points of the sweep share."""
-    every = [set(point.overrides) for point in planning.points]
-    shared = set.intersection(*every) if len(every) > 1 else set()
-    words = [[point.arm, *(line for line in point.overrides if line not in shared)] for point in todo]
+    """What tells points apart: the arm, and the overrides that not all points of that arm share."""
+    of_arm: dict[str | None, list[set[str]]] = {}
+    for point in planning.points:
+        of_arm.setdefault(point.arm, []).append(set(point.overrides))
+    alone = len(planning.points) == 1
+    shared = {arm: set() if alone else set.intersection(*points) for arm, points in of_arm.items()}
+    words = [[point.arm, *(line for line in point.overrides if line not in shared[point.arm])] for point in todo]
     return [" ".join(word for word in of_point if word) or "defaults" for of_point in words]
 
 
