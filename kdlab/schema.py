@@ -162,6 +162,7 @@ class StudyConfig(Section):
     cost: str | None = None
     says: str | None = None
     arms: dict[str, list[str]] = {}
+    only: list[str] = []
     compare: list[list[str]] = []
     arm: str | None = None
     phase: str = "confirm"

@@ -21,10 +21,30 @@ def members_of(point: Point, *, kind: str = "run") -> list[studies.Member]:
 
     found = []
     if kind == "run":
-        found += [member(point.plan.run, point.arm), member(point.plan.twin, "scratch")]
+        found += [] if point.arm == "scratch" else [member(point.plan.run, point.arm)]
+        found += [member(point.plan.twin, "scratch")]
     if (teacher := point.plan.teacher) is not None:
         found += [member(planned, "teacher") for planned in (teacher.parent, teacher) if planned]
     return found
+
+
+def joined_header(
+    header: dict[str, Any], before: studies.Study | None, members: Sequence[studies.Member]
+) -> dict[str, Any]:
+    """The header of a study that is planned again: what adds nothing changes nothing, what adds is told beside it.
+
+    A row that is run again by its own command must not leave its narrow grid as the command of the whole study.
+    """
+    if before is None or not before.header:
+        return header
+    there = {member.place for member in before.members}
+    commands = str(before.header.get("command") or "").splitlines()
+    if all(member.place in there for member in members):
+        return {**header, "command": "\n".join(commands) or header["command"], "grid": before.header.get("grid", {})}
+    grid = {key: list(values) for key, values in (before.header.get("grid") or {}).items()}
+    for key, values in header["grid"].items():
+        grid[key] = list(dict.fromkeys([*grid.get(key, []), *values]))
+    return {**header, "command": "\n".join(dict.fromkeys([*commands, header["command"]])), "grid": grid}
 
 
 def study_header(

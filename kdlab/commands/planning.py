@@ -6,7 +6,7 @@ the grid, or one that was set for all, the arm's value holds: it is what makes i
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hydra.errors import HydraException
@@ -18,7 +18,7 @@ from kdlab.commands.composing import Composer, has_key, parse_overrides
 from kdlab.commands.grid import Axis, key_of, slot_of
 from kdlab.commands.hydra_errors import explain_hydra
 from kdlab.commands.knobs import BOOKKEEPING, section_of, unread
-from kdlab.errors import UserError
+from kdlab.errors import UserError, nearest
 from kdlab.experiments.plan import Plan, plan, plan_teacher
 from kdlab.schema import RunConfig
 
@@ -74,6 +74,7 @@ def plan_points(
     arms: Mapping[str, Sequence[str]],
     sweep: Sweep,
     composer: Composer,
+    may_rest: Collection[str] = (),
 ) -> Planning:
     """Every point, composed and checked.
 
@@ -83,6 +84,7 @@ def plan_points(
         arms: name -> overrides, crossed with the grid; empty for none.
         sweep: the study.
         composer: composes the points.
+        may_rest: keys that no point has to read: of the file's grid, where ``study.only`` leaves some arms alone.
 
     Raises:
         UserError: an empty sweep, or all mistakes of all points, each once.
@@ -101,7 +103,8 @@ def plan_points(
         except (HydraException, OmegaConfBaseException) as error:
             _note(planning, explain_hydra(error))
             planning.read |= {key_of(line) for line in asked}  # not composed: who knows what it would read
-    never = [key for key in planning.asked if key not in planning.read and section_of(key) not in BOOKKEEPING]
+    excused = {*planning.read, *may_rest}
+    never = [key for key in planning.asked if key not in excused and section_of(key) not in BOOKKEEPING]
     first = [*fixed, *(axis.choices[0] for axis in axes)]
     _note(planning, [_never_read(key, planning, first, composer=composer, kind=sweep.kind) for key in never])
     if planning.problems:
@@ -110,11 +113,23 @@ def plan_points(
 
 
 def arms_of(config: DictConfig) -> dict[str, list[str]]:
-    """The arms of a composed sweep.
+    """The arms of a composed sweep, or those of them that ``study.only`` names.
+
+    ``scratch`` may stand in ``study.only`` for the scratch twins, which otherwise come along with their students.
 
     Raises:
-        UserError: an arm that is not a list of overrides.
+        UserError: an arm that is not a list of overrides, or a name in ``study.only`` that is no arm.
     """
+    arms = {**_every_arm(config)}
+    only = [str(name) for name in config.study.only]
+    known = {**arms, "scratch": ["objective=hard_labels"]}
+    for name in only:
+        if name not in known:
+            raise UserError(f"study.only names '{name}', which is no arm of this sweep; {nearest(name, known)}")
+    return {name: known[name] for name in only} or arms
+
+
+def _every_arm(config: DictConfig) -> dict[str, list[str]]:
     arms = OmegaConf.to_container(config.study.arms, resolve=True)
     if not isinstance(arms, dict):
         raise UserError(f"study.arms = {arms!r}: a mapping is needed, name: [overrides]")

@@ -17,7 +17,7 @@ from kdlab.commands.composing import Composer, config_dir_of, make_loader, parse
 from kdlab.commands.grid import Axis, expand, key_of
 from kdlab.commands.knobs import section_of
 from kdlab.commands.launching import announce, launch, sum_up
-from kdlab.commands.membership import members_of, study_header
+from kdlab.commands.membership import joined_header, members_of, study_header
 from kdlab.commands.planning import Planning, Point, Sweep, arms_of, plan_points
 from kdlab.experiments.lab import Lab
 from kdlab.records import studies
@@ -58,7 +58,8 @@ def run_sweep(
     preflight([point.config for point in points], lab)
     header = study_header(sweep, points=points, axes=axes, arguments=arguments, config_dir=config_dir_of(config.hydra))
     members = [member for point in points for member in members_of(point, kind=sweep.kind)]
-    studies.plan(lab.store.root, sweep.name, header, members)
+    before = studies.read_study(lab.store.root, sweep.name)
+    studies.plan(lab.store.root, sweep.name, joined_header(header, before, members), members)
     todo = _unfinished(points, lab)
     announce(sweep.name, planning, todo)
     if todo and sweep.kind == "run":
@@ -76,8 +77,11 @@ def planned(
     Raises:
         UserError: every mistake of every point.
     """
-    axes, fixed = expand(arguments, grid=grid_of(config))
-    return axes, plan_points(axes, fixed, arms=arms_of(config), sweep=sweep, composer=composer)
+    grid = grid_of(config)
+    axes, fixed = expand(arguments, grid=grid)
+    may_rest = set(grid) - {key_of(line) for line in arguments} if config.study.only else set()
+    arms = arms_of(config)
+    return axes, plan_points(axes, fixed, arms=arms, sweep=sweep, composer=composer, may_rest=may_rest)
 
 
 def grid_of(config: DictConfig) -> dict[str, str]:

@@ -90,7 +90,11 @@ def draw_one_knob(summary: Summary, data: str, folder: Path, name: str) -> Figur
         return None
     key = axes_found[0]
     lines: dict[tuple[str, str], list[tuple[float | None, Interval]]] = {}
-    varied = [name for name in varied_knobs(row.group for row in summary.rows_of(data)) if name != key]
+    varied = [
+        name
+        for name in varied_knobs((row.group for row in summary.rows_of(data)), header=summary.header)
+        if name != key
+    ]
     for row in summary.rows_of(data):
         if "test/accuracy" in row.metrics:
             place = (_kind(row), _line_label(row, varied))

@@ -224,8 +224,13 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
     return {key: name if values.count(name) == 1 else key for key, name in short.items()}
 
 
-def varied_knobs(groups: Iterable[Group]) -> list[str]:
-    """The override keys that tell groups apart: two values at least, or set for some students and not for others."""
+def varied_knobs(groups: Iterable[Group], *, header: Mapping[str, Any]) -> list[str]:
+    """The override keys that tell groups apart: two values at least, or set for some students and not for others.
+
+    A key of one value outside the grid and the arms was set for all that read it, and tells nothing apart.
+    """
+    arms = [key for lines in (header.get("arms") or {}).values() for key in parse_overrides(lines)]
+    swept = {*header["grid"], *arms} if header.get("grid") else None
     groups = list(groups)
     values: dict[str, set[str]] = {}
     for group in groups:
@@ -234,12 +239,14 @@ def varied_knobs(groups: Iterable[Group]) -> list[str]:
     students = [group for group in groups if group.role == "student"]
     asked = {name: sum(name in group.knobs for group in students) for name in values}
     return [
-        name for name, found in values.items() if name != "data" and (len(found) > 1 or 0 < asked[name] < len(students))
+        name
+        for name, found in values.items()
+        if name != "data" and (len(found) > 1 or (0 < asked[name] < len(students) and (swept is None or name in swept)))
     ]
 
 
 def _named(groups: list[Group], header: Mapping[str, Any]) -> list[Group]:
-    varied = varied_knobs(group for group in groups if group.role != "teacher")
+    varied = varied_knobs((group for group in groups if group.role != "teacher"), header=header)
     names = short_names(varied)
     labels = [_label(group, varied, names, header) for group in groups]
     buckets: dict[tuple[str, str], list[int]] = {}
@@ -281,23 +288,28 @@ def _differences(groups: Sequence[Group]) -> list[str]:
 def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:
     """The command that trains and measures the runs of a group again (finished ones are skipped).
 
-    A point of a sweep without arms is the sweep with its grid narrowed down; with arms, and for a scratch student,
-    it is a plain multirun of the same overrides.
+    A row of a sweep is the sweep narrowed down to it: its arm (``study.only``) and its point of the grid, so what the
+    sweep file sets for all points holds. A row of a plain multirun is a plain multirun.
     """
     sweep, arms = str(header.get("sweep") or "").removesuffix(".yaml"), header.get("arms") or {}
-    if group.role == "student":
-        head = ["kdlab", "sweep", sweep] if sweep and not arms else ["kdlab", "run", "-m"]
-        point = parse_overrides(arms.get(group.arms[0]) or []) if len(group.arms) == 1 else {}
-        point |= group.points[0] if group.points else group.knobs
-    elif group.role == "scratch":
-        head, point = ["kdlab", "run", "-m"], {"objective": "hard_labels", **group.knobs}
-    else:
-        head, point = ["kdlab", "teacher"], dict(group.knobs)
-    overrides = [f"{key}={value}" if value else f"~{key}" for key, value in ({"data": group.data} | point).items()]
     seeds = dict(group.seeds) or _recorded_seeds(group)
     if group.role == "teacher":
-        head += ["-m"] if any(len(values) > 1 for values in seeds.values()) else []
+        many = any(len(values) > 1 for values in seeds.values())
+        head, point = ["kdlab", "teacher", *(["-m"] if many else [])], {"data": group.data, **group.knobs}
         seeds = {"teacher.seed": seeds["teacher.seed"]} if "teacher.seed" in seeds else seeds
+    else:
+        head = ["kdlab", "sweep", sweep] if sweep else ["kdlab", "run", "-m"]
+        arm = "scratch" if group.role == "scratch" else group.arms[0] if len(group.arms) == 1 else None
+        point = dict(group.points[0] if group.points and group.role == "student" else group.knobs)
+        of_arm = parse_overrides(arms.get(arm) or [])
+        if sweep:
+            point = {key: value for key, value in point.items() if key not in of_arm}
+            point |= {"study.only": f"[{arm}]"} if arm in (*arms, "scratch") else {}
+        else:
+            point = {**of_arm, **({"objective": "hard_labels"} if arm == "scratch" else {}), **point}
+        name = header.get("name")
+        point |= {"study.name": str(name)} if name and name != (sweep or "multirun") else {}
+    overrides = [f"{key}={value}" if value else f"~{key}" for key, value in point.items()]
     overrides += [f"{key}={','.join(_ranged(values))}" for key, values in seeds.items()]
     quoted = [shlex.quote(text) if re.search(r"[\s\[\]{}()'\"*]", text) else text for text in overrides]
     return " ".join([*head, *quoted])

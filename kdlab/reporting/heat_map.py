@@ -53,7 +53,7 @@ def grids(summary: Summary, data: str) -> list[Grid]:
     x, y = axes[0], axes[1]
     found: dict[str, dict[tuple[float, float], ResultRow]] = {}
     rows = sorted(summary.rows_of(data), key=lambda row: row.group.role == "scratch")
-    varied = [key for key in varied_knobs(row.group for row in rows) if key not in (x, y)]
+    varied = [key for key in varied_knobs((row.group for row in rows), header=summary.header) if key not in (x, y)]
     names = short_names(varied)
     for row in rows:
         for point in row.group.points if row.metrics else ():

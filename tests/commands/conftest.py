@@ -53,6 +53,20 @@ hydra:
   sweeper:
     params: {objective.temperature: "1,2", seed: "0,1"}
 """
+ARMS = """\
+# @package _global_
+defaults:
+  - override /data: tiny
+study:
+  question: Arms, and a value at the root of the file?
+  arms: {distilled: [], uniform: [teacher/quality=uniform]}
+  compare: [[distilled, scratch], [distilled, uniform]]
+training: {steps: 9}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params: {objective.temperature: "1,2", seed: "0,1"}
+"""
 
 
 @dataclass
@@ -114,6 +128,7 @@ def user_conf(tmp_path_factory):
         "objective/term/fragile.yaml": FRAGILE,
         "sweeps/mine.yaml": MINE,
         "sweeps/deep/er.yaml": MINE,
+        "sweeps/arms.yaml": ARMS,
         "sweeps/empty.yaml": "# @package _global_\nhydra: {mode: MULTIRUN}\n",
     }
     for name, text in files.items():

@@ -1,7 +1,9 @@
 """A sweep, whole: planned before anything trains, each run once, failures told, the same command finishes the rest."""
 
+import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -181,6 +183,43 @@ def test_one_run_belongs_to_two_studies(kdlab, trainings):
     out = kdlab("list").out
     assert "study deep/second: 4 runs, 4 finished" in out
     assert "study first: 4 runs, 4 finished" in out
+
+
+@pytest.mark.parametrize("name", ["arms", "other/name"])
+def test_the_command_beside_a_row_makes_that_row_and_changes_nothing_else(kdlab, trainings, name):
+    told = ["--config-dir", kdlab.conf]
+    assert kdlab("sweep", "arms", f"study.name={name}", *told).code == 0
+    assert kdlab("report", name).code == 0
+    trained, study = len(trainings), (kdlab.here / "runs" / "studies" / f"{name}.jsonl").read_text()
+    rows = list(csv.DictReader((kdlab.here / "reports" / name / "tables" / "results.csv").open()))
+    assert [row["setting"] for row in rows][0] == "scratch"
+    assert len(rows) == 5, "scratch, two temperatures of each arm"
+    for row in rows:
+        program, *words = shlex.split(row["command"])
+        said = kdlab(*words, *told)
+        assert (program, said.code) == ("kdlab", 0), said.err
+        assert "0 to run, 2 finished before" in said.out, row
+    assert len(trainings) == trained
+    assert (kdlab.here / "runs" / "studies" / f"{name}.jsonl").read_text() == study
+    teachers = list(csv.DictReader((kdlab.here / "reports" / name / "tables" / "teachers.csv").open()))
+    for row in teachers:
+        assert kdlab(*shlex.split(row["command"])[1:], *told).code == 0, row
+    assert len(trainings) == trained
+
+
+def test_a_study_that_grows_keeps_the_commands_that_made_it(kdlab):
+    told = ["--config-dir", kdlab.conf]
+    assert kdlab("sweep", "arms", "study.only=[distilled]", "seed=0", *told).code == 0
+    assert kdlab("sweep", "arms", "study.only=[distilled]", "objective.temperature=3,4", "seed=0", *told).code == 0
+    header = json.loads((kdlab.here / "runs" / "studies" / "arms.jsonl").read_text().splitlines()[0])["header"]
+    assert [line.split()[4] for line in header["command"].splitlines()] == ["seed=0", "objective.temperature=3,4"]
+    assert header["grid"] == {"objective.temperature": ["1", "2", "3", "4"]}
+
+
+def test_only_names_an_arm(kdlab):
+    said = kdlab("sweep", "arms", "study.only=[destilled]", "--config-dir", kdlab.conf)
+    assert said.code == 2
+    assert "study.only names 'destilled', which is no arm of this sweep; did you mean distilled?" in said.err
 
 
 def test_a_plain_grid_is_the_study_multirun_and_says_its_command(kdlab):

@@ -122,7 +122,7 @@ def test_a_pinned_teacher_and_crossed_seeds_are_named():
     crossed = rows["alpha=0.9"].against("scratch").differences["test/accuracy"]
     assert (crossed.case, crossed.n) == ("crossed", 3)
     command = rerun_command(rows["alpha=0.9"].group, header={"sweep": "synthetic"})
-    assert command == "kdlab sweep synthetic data=mnist1d objective.alpha=0.9 'seed=range(0,4)' teacher.seed=0,1,2"
+    assert command == "kdlab sweep synthetic objective.alpha=0.9 'seed=range(0,4)' teacher.seed=0,1,2"
 
 
 def test_small_sets_split_again_carry_the_correction():
@@ -138,11 +138,11 @@ def test_commands_of_scratch_teacher_and_arm_rows(arms):
     header = summary.header
     assert (
         rerun_command(rows["scratch: width=50"], header=header)
-        == "kdlab run -m data=mnist1d objective=hard_labels student.width=50 'seed=range(0,5)'"
+        == "kdlab sweep synthetic student.width=50 'study.only=[scratch]' 'seed=range(0,5)'"
     )
     assert (
         rerun_command(rows["weak: width=50"], header=header)
-        == "kdlab run -m data=mnist1d teacher/quality=weak student.width=50 'seed=range(0,5)'"
+        == "kdlab sweep synthetic student.width=50 'study.only=[weak]' 'seed=range(0,5)'"
     )
     assert (
         rerun_command(rows["teacher, weak"], header=header)
