@@ -92,7 +92,10 @@ def spec_errors(spec: Mapping[str, Any], *, key: str, provided: Iterable[str] = 
     given = {name for name in spec if name not in ("_target_", "_partial_")}
     visible = [name for name in named if name not in set(provided)]
     unknown = [] if open_ended else sorted(given - set(named))
-    problems = [f"unknown key {key}.{name}: {path} has no such argument; {nearest(name, visible)}" for name in unknown]
+    problems = [
+        f"unknown key {key}.{name} = {spec[name]!r}: {path} has no such argument; {nearest(name, visible)}"
+        for name in unknown
+    ]
     if not spec.get("_partial_"):
         needed = {name for name, p in named.items() if p.default is inspect.Parameter.empty}
         missing = sorted(needed - given - set(provided))

@@ -64,7 +64,9 @@ def test_spec_errors_lists_everything():
     spec = {"_target_": "torch.nn.Linear", "in_featurs": 2, "bias": {"_target_": "torch.nn.Nope"}}
     problems = spec_errors(spec, key="student")
     assert len(problems) == 4
-    assert problems[0].startswith("unknown key student.in_featurs: torch.nn.Linear has no such argument; did you mean ")
+    assert problems[0].startswith(
+        "unknown key student.in_featurs = 2: torch.nn.Linear has no such argument; did you mean "
+    )
     assert "in_features" in problems[0]
     assert {p.split(":")[0] for p in problems[1:3]} == {
         "missing key student.in_features", "missing key student.out_features"}  # fmt: skip

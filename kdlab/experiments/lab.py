@@ -23,7 +23,7 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115 - nobody reads any more; later prints vanish too
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - nobody reads any more; later prints vanish too
 
 
 @dataclass

@@ -200,15 +200,18 @@ def _finished(record: RunRecord, made: Made, *, folder: Path, config: RunConfig,
 
 
 def _kept(role: str, config: RunConfig) -> str:
-    """A teacher's predictions are kept whole: its students are compared with them."""
+    """A teacher's predictions are kept whole: there are few, and they serve every comparison."""
     return "all" if role == "teacher" else config.evaluation.keep_predictions or "all"
 
 
 def write_predictions(folder: Path, assessment: Assessment, *, keep: str) -> None:
-    """Keep the predictions that ``evaluation.keep_predictions`` asks for."""
-    for name, predictions in assessment.predictions.items():
-        if keep == "all" or (keep == "test" and name == "test"):
-            save_predictions(folder / "predictions" / f"{name}.npz", predictions)
+    """Keep the predictions that ``evaluation.keep_predictions`` asks for, and no older ones."""
+    kept = {name for name in assessment.predictions if keep == "all" or (keep == "test" and name == "test")}
+    for path in (folder / "predictions").glob("*.npz"):
+        if path.stem not in kept:
+            path.unlink()
+    for name in sorted(kept):
+        save_predictions(folder / "predictions" / f"{name}.npz", assessment.predictions[name])
 
 
 def _failed(record: RunRecord, error: BaseException, *, folder: Path, seconds: float) -> RunRecord:

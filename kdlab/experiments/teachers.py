@@ -13,6 +13,7 @@ from torch import nn
 
 from kdlab.data import Dataset
 from kdlab.data.dataset import Examples
+from kdlab.errors import UserError
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import train
@@ -113,7 +114,10 @@ def load_network(planned: PlannedRun, lab: Lab, dataset: Dataset) -> nn.Module:
 def load_checkpoint(teacher: TeacherConfig, network: nn.Module) -> nn.Module:
     """The user's own weights in the teacher's architecture: safetensors, state_dict or Lightning .ckpt."""
     assert teacher.checkpoint is not None
-    match_state(network, read_state(Path(teacher.checkpoint)))
+    try:
+        match_state(network, read_state(Path(teacher.checkpoint)))
+    except UserError as error:
+        raise UserError(f"teacher.checkpoint = '{teacher.checkpoint}': {error}") from error
     return network.eval()
 
 

@@ -1,5 +1,6 @@
 """From a spec to a network: any ``nn.Module`` named by ``_target_``, its weights a function of one seed alone."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -65,7 +66,8 @@ def build_model(
         try:
             model = targets.build(spec, **extra)
         except ValueError as error:
-            raise UserError(f"{key}: {error}") from error
+            names_a_knob = re.match(r"\w+ = ", str(error)) is not None
+            raise UserError(f"{key}.{error}" if names_a_knob else f"{key}: {error}") from error
         if not isinstance(model, nn.Module):
             raise UserError(f"{key}._target_ = '{spec['_target_']}' gives {type(model).__name__}, no nn.Module")
         if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):

@@ -1,7 +1,7 @@
-"""What a run costs beside the least it could cost: ratios, measured side by side in one process. ``make bench`` runs it.
+"""What a run costs beside the least it could cost: ratios, side by side in one process. ``make bench`` runs it.
 
-Not collected by ``make test``. The bounds are loose guards against a slip (a synchronisation every step, a batch collated
-row by row), not targets; the printed medians are the result.
+Not collected by ``make test``. The bounds are loose guards against a slip (a synchronisation every step, a batch
+collated row by row), not targets; the printed medians are the result.
 """
 
 import statistics

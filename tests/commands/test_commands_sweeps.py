@@ -192,7 +192,7 @@ def test_the_command_beside_a_row_makes_that_row_and_changes_nothing_else(kdlab,
     assert kdlab("report", name).code == 0
     trained, study = len(trainings), (kdlab.here / "runs" / "studies" / f"{name}.jsonl").read_text()
     rows = list(csv.DictReader((kdlab.here / "reports" / name / "tables" / "results.csv").open()))
-    assert [row["setting"] for row in rows][0] == "scratch"
+    assert rows[0]["setting"] == "scratch"
     assert len(rows) == 5, "scratch, two temperatures of each arm"
     for row in rows:
         program, *words = shlex.split(row["command"])

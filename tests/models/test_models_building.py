@@ -116,11 +116,11 @@ def test_what_the_spec_says_wins() -> None:
 
 
 def test_errors_name_the_key(here: str) -> None:
-    with pytest.raises(UserError, match=r"^student: width = 0: an integer >= 1"):
+    with pytest.raises(UserError, match=r"^student\.width = 0: an integer >= 1"):
         build_model(
             {"_target_": "kdlab.models.MLP", "width": 0}, input_shape=(4,), num_classes=2, seed_value=0, key="student"
         )
-    with pytest.raises(UserError, match=r"teacher.model: width = -1"):
+    with pytest.raises(UserError, match=r"teacher\.model\.width = -1"):
         build_model({"_target_": f"{here}.angry"}, input_shape=(4,), num_classes=2, seed_value=0, key="teacher.model")
     with pytest.raises(UserError, match=r"student._target_ = 'models_of_a_user.half_built' gives object"):
         build_model({"_target_": f"{here}.half_built"}, input_shape=(4,), num_classes=2, seed_value=0, key="student")
