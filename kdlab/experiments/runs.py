@@ -22,6 +22,7 @@ from kdlab.experiments.currency import missing_evaluation, widened
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.labels import run_name, shown_config, tags_of
 from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.splits import store_split
 from kdlab.records.history import HistoryWriter, decimate, read_history
 from kdlab.records.provenance import provenance
 from kdlab.records.record import RunRecord
@@ -136,6 +137,7 @@ def _made(planned: PlannedRun, lab: Lab, work: Work, *, force: bool) -> RunRecor
     try:
         tracked = _tracked(planned, lab, attempt=attempt)
         record = replace(record, tracker_id=tracked.id)
+        record = replace(record, provenance={**record.provenance, "split": store_split(config, lab)})
         made = work.make(Desk(folder, [_HistorySink(history), tracked]))
         record = _finished(record, made, folder=folder, config=config, seconds=time.perf_counter() - started)
         lab.store.write(record)

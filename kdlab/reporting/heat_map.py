@@ -103,7 +103,7 @@ def _caption(grid: Grid) -> str:
 def _draw(grid: Grid, folder: Path, name: str) -> list[Path]:
     xs, ys = (sorted({place[axis] for place in grid.cells}) for axis in (0, 1))
     width = min(max(9.0, 2 * (1.6 + 0.78 * len(xs))), 20.0)
-    figure, (left, right) = new_figure(width, 1.7 + min(0.46 * len(ys), 6.0), columns=2)
+    figure, (left, right) = new_figure(width, 1.9 + min(0.46 * len(ys), 6.0), columns=2)
     validation = _matrix(grid, xs, ys, lambda row: row.metrics.get("validation/accuracy"))
     gains = _matrix(grid, xs, ys, _gain)
     best = best_cell(grid)
@@ -122,7 +122,9 @@ def _gain(row: ResultRow) -> Any:
 def _words(grid: Grid, best: tuple[float, float]) -> str:
     row, names = grid.cells[best], short_names([grid.x, grid.y])
     gain = show_difference(_gain(row), digits=3)
-    bold = "  Bold: interval excludes 0." if len({x for x, _ in grid.cells}) <= MOST_WRITTEN else ""
+    bold = (
+        "\nBold: the interval of the difference excludes 0." if len({x for x, _ in grid.cells}) <= MOST_WRITTEN else ""
+    )
     return (
         f"Framed: best on validation, {names[grid.x]} = {best[0]:g}, {names[grid.y]} = {best[1]:g}: test accuracy "
         f"{show(row.metrics.get('test/accuracy'), digits=3)}, {gain} to scratch.{bold}"

@@ -231,3 +231,15 @@ def test_a_parent_first_asked_for_through_a_dose_is_recorded_as_itself(bench):
     assert dose.config["teacher"]["quality"]["name"] == "overconfident"
     assert parent.config["teacher"]["quality"] == {"name": "standard"}
     assert dose.parent == parent.run_id
+
+
+def test_the_split_is_kept_by_index_and_every_record_names_it(family, shared):
+    names = {record.provenance["split"] for record in family.values()}
+    assert len(names) == 1
+    kept = np.load(shared.store.root / "splits" / names.pop(), allow_pickle=False)
+    dataset = shared.lab.dataset(config())
+    for part in ("train", "validation", "test"):
+        assert kept[part].dtype == np.int64
+        assert np.array_equal(kept[part], getattr(dataset, part).index.numpy())
+    tested = load_predictions(shared.store.folder(family["student"].run_id) / "predictions" / "test.npz")
+    assert np.array_equal(tested.index, kept["test"])
