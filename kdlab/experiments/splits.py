@@ -1,4 +1,4 @@
-"""The split of a data set, kept by example index: which examples a network learned from, was chosen on, was tested on."""
+"""The split of a data set, kept by example index: what a network learned from, what chose, what tested."""
 
 import hashlib
 

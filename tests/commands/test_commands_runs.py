@@ -45,7 +45,14 @@ def test_the_path_of_the_run_is_the_last_line_and_nothing_else_is_littered(kdlab
     assert "against its scratch twin" in said.out
     for chatter in ("wandb", "GPU", "Lightning", "Trainer", "Launching"):
         assert chatter not in said.out
-    kept = {"runs", "runs/locks", "runs/wandb", "runs/hydra", *(f"runs/{run_id}" for run_id in kdlab.ids())}
+    kept = {
+        "runs",
+        "runs/locks",
+        "runs/splits",
+        "runs/wandb",
+        "runs/hydra",
+        *(f"runs/{run_id}" for run_id in kdlab.ids()),
+    }
     assert set(kdlab.left()) <= kept, "the store holds all there is"
     again = kdlab.tiny("run", "tracker.mode=offline")
     assert again.out.splitlines() == [
