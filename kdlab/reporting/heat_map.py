@@ -12,7 +12,7 @@ import numpy as np
 
 from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.canvas import INK, new_figure, save
-from kdlab.reporting.groups import number, short_names, varied_knobs
+from kdlab.reporting.groups import number, parse_overrides, short_names, varied_knobs
 from kdlab.reporting.tables import show, show_difference
 
 if TYPE_CHECKING:
@@ -55,13 +55,15 @@ def grids(summary: Summary, data: str) -> list[Grid]:
     rows = sorted(summary.rows_of(data), key=lambda row: row.group.role == "scratch")
     varied = [key for key in varied_knobs((row.group for row in rows), header=summary.header) if key not in (x, y)]
     names = short_names(varied)
+    arms = summary.header.get("arms") or {}
     for row in rows:
         for point in row.group.points if row.metrics else ():
             place = number(point.get(x, "")), number(point.get(y, ""))
             if place[0] is None or place[1] is None or not _fills(row, point):
                 continue
-            rest = [f"{names[key]}={point[key]}" for key in varied if key in point]
             for arm in row.group.arms or ("",):
+                of_arm = parse_overrides(arms.get(arm) or [])
+                rest = [f"{names[key]}={point[key]}" for key in varied if key in point and key not in of_arm]
                 title = ", ".join([*filter(None, [arm]), *rest])
                 found.setdefault(title, {}).setdefault((place[0], place[1]), row)
     complete = {
