@@ -343,12 +343,13 @@ def teachers_table(summary: Summary, data: str) -> Table:
 
 
 def headline_rows(summary: Summary, data: str, *, most: int = 8) -> list[ResultRow]:
-    """The rows that fit on a first screen: all while they are few; else best by validation, its scratch, uniform."""
+    """The rows of a first screen: all while they are few; else best by validation, its scratch twins, its uniform."""
     rows = summary.rows_of(data)
     best = summary.best(data)
     if len(rows) <= most or best is None:
         return rows
-    uniform = [row for row in rows if row.group.quality == "uniform"][:1]
+    against = best.against("uniform")
+    uniform = [row for row in rows if against is not None and row.group.label == against.reference]
     return [*filter(None, [summary.scratch_of(best)]), *uniform, best]
 
 

@@ -20,7 +20,7 @@ from kdlab.reporting.figures import pareto_front, pooled_bins
 from kdlab.reporting.heat_map import best_cell, grids
 from kdlab.reporting.report import find_reports, rebuild, rebuild_readme_tables, write_report
 from kdlab.reporting.sources import study_lines
-from kdlab.reporting.tables import csv_text, latex, markdown, results_table
+from kdlab.reporting.tables import csv_text, headline_rows, latex, markdown, results_table
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +246,15 @@ def test_lines_from_a_store_bring_twins_and_teachers_along(lines, tmp_path):
     )
     with pytest.raises(UserError, match="did you mean nested/study"):
         study_lines(store.root, tmp_path / "reports", "nested/stud")
+
+
+def test_the_first_screen_shows_the_best_cell_beside_its_own_controls():
+    summary = summarize(synthetic.arms(seeds=4))
+    best = summary.best("mnist1d")
+    shown = [row.group.label for row in headline_rows(summary, "mnist1d", most=3)]
+    assert len(shown) == 3
+    width = best.group.knobs["student.width"]
+    assert shown == [f"scratch: width={width}", f"uniform: width={width}", best.group.label]
 
 
 def test_a_tuning_phase_is_read_by_its_own_table_alone(lines, tmp_path):
