@@ -36,7 +36,7 @@ format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## what takes longer than a test: speed ratios side by side, coverage of the intervals at full size
+bench: $(STAMP) ## what takes longer than a test: speed ratios side by side, latency of fresh and trained weights
 	$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
 
 studies: $(STAMP) ## run every committed study again (resumes where it stopped) and rebuild all reports

@@ -18,6 +18,7 @@ from kdlab.keys import RESERVED_NAMES, expected_keys
 from kdlab.targets import spec_errors
 
 NOT_IDENTITY = "not identity"
+FIRST_TUNING_SEED = 1000
 Spec = dict[str, Any]
 SetName = Literal["train", "validation", "test", "slices"]
 SETS: tuple[SetName, ...] = ("train", "validation", "test", "slices")
@@ -165,7 +166,7 @@ class StudyConfig(Section):
     only: list[str] = []
     compare: list[list[str]] = []
     arm: str | None = None
-    phase: str = "confirm"
+    phase: Literal["tune", "confirm"] = "confirm"
 
 
 class RunConfig(Section):
@@ -334,6 +335,12 @@ def _cross_problems(config: RunConfig) -> list[str]:
     if config.optimized_metric not in measured:
         told = nearest(config.optimized_metric, measured)
         problems.append(f"optimized_metric = {config.optimized_metric!r}: no measured key; {told}")
+    if config.study.phase == "tune":
+        if config.seed < FIRST_TUNING_SEED:
+            problems.append(f"seed = {config.seed}: a tuning phase has seeds of its own, {FIRST_TUNING_SEED} and up")
+        seen = [name for name in config.evaluation.sets if name in ("test", "slices")]
+        if seen:
+            problems.append(f"evaluation.sets = {seen}: a tuning phase looks at train and validation only")
     if not config.evaluation.sets:
         problems.append(f"evaluation.sets = []: at least one of {', '.join(SETS)}")
     return problems

@@ -37,6 +37,7 @@ def joined_header(
     """
     if before is None or not before.header:
         return header
+    header = {**header, "sesoi": before.header.get("sesoi", header["sesoi"])}  # fixed before the first runs
     there = {member.place for member in before.members}
     commands = str(before.header.get("command") or "").splitlines()
     if all(member.place in there for member in members):

@@ -1,5 +1,6 @@
 """``kdlab report``: the tables and figures of one study, or of all, and the tables of the README beside them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,24 @@ def write(name: str, *, store_root: Path, report_root: Path, prune: bool = False
     from kdlab.reporting.sources import study_lines
 
     lines = study_lines(store_root, report_root, name, prune=prune)
-    lines = [{**lines[0], **words_of(lines[0].get("sweep"))}, *lines[1:]]
+    lines = [{**lines[0], **words_of(lines[0])}, *lines[1:]]
     return str(write_report(report_root / name, lines=lines).summary_text)
 
 
-def words_of(sweep: str | None) -> dict[str, Any]:
-    """What the sweep file says of its study today: words about a result stand there, and nowhere in a report folder."""
+def words_of(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sweep file says of its study today: words about a result stand there, and nowhere in a report folder.
+
+    What it says of the result (``says``) speaks of the study as the file makes it. A study that was made with other
+    data, another grid or another value keeps the question and loses the answer.
+    """
+    sweep = header.get("sweep")
     path = resource("sweeps") / f"{sweep}.yaml"
     if sweep is None or not path.is_file():
         return {}
     study = yaml.safe_load(path.read_text(encoding="utf-8")).get("study", {})
-    return {key: study[key] for key in WORDS if key in study}
+    words = {key: study[key] for key in WORDS if key in study}
+    as_the_file_makes_it = str(header.get("command") or "").splitlines() == [f"kdlab sweep {sweep}"]
+    return words if as_the_file_makes_it else {**words, "says": None}
 
 
 def rebuild_readme(readme: Path, report_root: Path) -> bool:

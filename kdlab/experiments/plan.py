@@ -1,6 +1,6 @@
 """What one config asks for: the run itself, its scratch twin, its teacher, each with the identity that names it.
 
-An identity holds what trains the network and nothing else (measuring.md, "Identity of a run"). Seeds stand under keys
+An identity holds what trains the network and nothing else. Seeds stand under keys
 named ``seeds`` at every depth, so reports can strip them and group what differs only in seeds.
 """
 

@@ -115,7 +115,7 @@ def measured_again(record: RunRecord, lab: Lab, work: Work, *, config: RunConfig
     folder = lab.store.folder(record.run_id)
     config = widened(config, record)
     measured = work.measure(record, config)
-    write_predictions(folder, measured.assessment, keep=_kept(record.role, config))
+    write_predictions(folder, measured.assessment, keep=config.evaluation.keep_predictions or "all")
     told = {name: config.plain[name] for name in ("evaluation", "data")}
     again = replace(record, config={**record.config, **told}, **measured.assessment.fields(), **measured.fields)
     lab.store.write(again)
@@ -187,7 +187,7 @@ def _blank(planned: PlannedRun, *, attempt: int) -> RunRecord:
 def _finished(record: RunRecord, made: Made, *, folder: Path, config: RunConfig, seconds: float) -> RunRecord:
     if made.network is not None:
         save_weights(folder / WEIGHTS, made.network.state_dict())
-    write_predictions(folder, made.measured.assessment, keep=_kept(record.role, config))
+    write_predictions(folder, made.measured.assessment, keep=config.evaluation.keep_predictions or "all")
     curves = decimate(read_history(folder / HISTORY), CURVE_POINTS)
     log(folder, f"finished after {seconds:.1f} s")
     return replace(
@@ -199,11 +199,6 @@ def _finished(record: RunRecord, made: Made, *, folder: Path, config: RunConfig,
         **made.measured.fields,
         **made.fields,
     )
-
-
-def _kept(role: str, config: RunConfig) -> str:
-    """A teacher's predictions are kept whole: there are few, and they serve every comparison."""
-    return "all" if role == "teacher" else config.evaluation.keep_predictions or "all"
 
 
 def write_predictions(folder: Path, assessment: Assessment, *, keep: str) -> None:

@@ -155,7 +155,7 @@ def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], 
         (run, member)
         for run in runs
         for member in run["members"]
-        if (role != "student" or member.get("arm") == arm) and member.get("phase") == phase
+        if role == "teacher" or ((role != "student" or member.get("arm") == arm) and member.get("phase") == phase)
     ]
     parsed = [parse_overrides(member["overrides"]) for _, member in mine]
     seeds: dict[str, set[str]] = {}

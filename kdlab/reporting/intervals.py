@@ -162,7 +162,7 @@ def _codes(seeds: Sequence[int | None]) -> tuple[IntArray, int]:
 
 
 def _case(num_cells: int, teachers: Sequence[int | None], num_teachers: int, num_students: int) -> tuple[Case, str]:
-    """The case of measuring.md, from the seeds of the averaged cells."""
+    """How the seeds are shared, from the seeds of the averaged cells."""
     if num_cells < 2:
         return "none", "one unit"
     if None in teachers:

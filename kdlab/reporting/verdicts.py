@@ -6,7 +6,6 @@ never "no difference": it comes with the number of units that would decide.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,31 +120,3 @@ def _power(df: int, noncentrality: float, level: float) -> float:
     step = min(max(noncentrality / critical, 1e-3), 1 + width)  # where the normal tail falls
     value, _ = quad(integrand, 0.0, 1 + width, points=[step], limit=200)
     return float(value)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values of one family, in the order given.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, position in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[position]))
-        adjusted[position] = highest
-    return adjusted
-
-
-def holm_words(words: Mapping[str, str], p_values: Mapping[str, float], *, alpha: float = 0.05) -> dict[str, str]:
-    """Verdicts after Holm over one family: a decided direction whose adjusted p exceeds ``alpha`` is inconclusive.
-
-    ``no difference`` is not adjusted: it is no claim that the effect is not 0.
-    """
-    names = sorted(words)
-    adjusted = dict(zip(names, holm([p_values[name] for name in names]), strict=True))
-    kept = {"no difference", "null", "inconclusive"}
-    return {
-        name: words[name] if words[name] in kept or adjusted[name] <= alpha else "inconclusive after Holm"
-        for name in names
-    }

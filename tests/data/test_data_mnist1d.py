@@ -175,15 +175,16 @@ def test_a_second_load_makes_nothing(small, cache, monkeypatch):
     assert torch.equal(whole.train.inputs, small.train.inputs)
 
 
-def test_progress_goes_to_stderr_and_only_when_asked(tmp_path, capsys):
+@pytest.mark.parametrize(("terminal", "asked"), [(True, True), (True, False), (False, True)])
+def test_progress_goes_to_stderr_where_it_is_a_terminal_and_only_when_asked(
+    tmp_path, capsys, monkeypatch, terminal, asked
+):
     told = {"train": 10, "validation": 10, "test": 10, "pool": 0}
-    mnist1d(cache_dir=tmp_path / "quiet", **told)
-    quiet = capsys.readouterr()
-    mnist1d(cache_dir=tmp_path / "told", **told, progress=True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    mnist1d(cache_dir=tmp_path, **told, progress=asked)
     shown = capsys.readouterr()
-    assert quiet.out + quiet.err == ""
     assert shown.out == ""
-    assert "mnist1d train" in shown.err
+    assert ("mnist1d train" in shown.err) == (terminal and asked)
 
 
 def _build(folder, started, results):

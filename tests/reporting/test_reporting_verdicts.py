@@ -7,7 +7,7 @@ from scipy import stats
 from kdlab.keys import CATALOGUE
 from kdlab.reporting.intervals import Interval
 from kdlab.reporting.keys import higher_is_better, sesoi_of
-from kdlab.reporting.verdicts import detectable_effect, holm, holm_words, units_to_decide, verdict
+from kdlab.reporting.verdicts import detectable_effect, units_to_decide, verdict
 
 
 def _interval(estimate, half, *, n=16, sd=None, resplit=0.0):
@@ -83,22 +83,6 @@ def test_detectable_effect_has_the_power_it_claims(n, level):
 def test_detectable_effect_by_simulation():
     values = np.random.default_rng(0).normal(detectable_effect(sd=1.0, n=12), 1.0, (20000, 12))
     assert np.mean(stats.ttest_1samp(values, 0, axis=1).pvalue < 0.05) == pytest.approx(0.8, abs=0.01)
-
-
-def test_holm_against_the_slow_definition():
-    p = list(np.random.default_rng(1).uniform(0, 0.2, 7))
-    adjusted = holm(p)
-    ranked = sorted(p)
-    for value, found in zip(p, adjusted, strict=False):
-        slow = max(min(1.0, (7 - i) * ranked[i]) for i in range(ranked.index(value) + 1))
-        assert found == pytest.approx(slow)
-    assert holm([]) == []
-
-
-def test_holm_only_touches_directions():
-    words = {"a": "reproduced", "b": "opposite", "c": "null", "d": "reproduced"}
-    after = holm_words(words, {"a": 0.001, "b": 0.03, "c": 0.9, "d": 0.04})
-    assert after == {"a": "reproduced", "b": "inconclusive after Holm", "c": "null", "d": "inconclusive after Holm"}
 
 
 def test_directions_agree_with_the_catalogue_of_metrics():
