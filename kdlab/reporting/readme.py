@@ -99,9 +99,10 @@ def _sentences(summary: Summary, data: str) -> list[str]:
             gain = f", {show_difference(against.differences['test/accuracy'])} to its scratch twins"
             gain += f": **{word}**" if word else ""
         accuracy = show(best.metrics.get("test/accuracy"))
+        among = sum(row.group.has_teacher for row in summary.rows_of(data))
         said.append(
-            f"Best on validation: **{best.group.label}**, test accuracy {accuracy}{gain}. It was chosen on the validation "
-            f"accuracy of the same networks, among {sum(row.group.has_teacher for row in summary.rows_of(data))}.\n"
+            f"Best on validation: **{best.group.label}**, test accuracy {accuracy}{gain}. "
+            f"It was chosen among {among} on the validation accuracy of the same networks.\n"
         )
     failed = sum(row.group.failed for row in (*summary.rows, *summary.teachers) if row.group.data == data)
     if failed:

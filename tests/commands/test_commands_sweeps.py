@@ -12,6 +12,7 @@ import pytest
 
 from kdlab.commands.composing import Composer, make_loader
 from kdlab.commands.launching import SweepFailedError, counted, duration
+from kdlab.commands.reports import words_of
 from kdlab.commands.sweeping import _of_all_points, planned, sweep_of
 
 QUICK = ["data=tiny", "evaluation.sets=[validation,test]"]
@@ -202,6 +203,7 @@ def test_the_command_beside_a_row_makes_that_row_and_changes_nothing_else(kdlab,
     assert len(trainings) == trained
     assert (kdlab.here / "runs" / "studies" / f"{name}.jsonl").read_text() == study
     teachers = list(csv.DictReader((kdlab.here / "reports" / name / "tables" / "teachers.csv").open()))
+    assert ["teacher/quality=uniform" in row["command"] for row in teachers] == [False, True]
     for row in teachers:
         assert kdlab(*shlex.split(row["command"])[1:], *told).code == 0, row
     assert len(trainings) == trained
@@ -214,6 +216,23 @@ def test_a_study_that_grows_keeps_the_commands_that_made_it(kdlab):
     header = json.loads((kdlab.here / "runs" / "studies" / "arms.jsonl").read_text().splitlines()[0])["header"]
     assert [line.split()[4] for line in header["command"].splitlines()] == ["seed=0", "objective.temperature=3,4"]
     assert header["grid"] == {"objective.temperature": ["1", "2", "3", "4"]}
+
+
+def test_the_smallest_effect_of_interest_is_fixed_by_the_first_runs(kdlab):
+    told = ["--config-dir", kdlab.conf, "seed=0"]
+    assert kdlab("sweep", "mine", *QUICK, *told).code == 0
+    assert kdlab("sweep", "mine", *QUICK, *told, "report.sesoi={test/accuracy: 0.5}").code == 0
+    header = json.loads((kdlab.here / "runs" / "studies" / "mine.jsonl").read_text().splitlines()[0])["header"]
+    assert header["sesoi"] == {"test/accuracy": 0.005}
+
+
+def test_an_answer_speaks_of_the_study_as_its_file_makes_it():
+    header = {"sweep": "temperature_alpha", "command": "kdlab sweep temperature_alpha"}
+    assert "2.3 points" in words_of(header)["says"]
+    for command in ("kdlab sweep temperature_alpha data=digits", header["command"] + "\nkdlab sweep x seed=1"):
+        words = words_of({**header, "command": command})
+        assert words["says"] is None
+        assert words["question"].startswith("Which temperature")
 
 
 def test_only_names_an_arm(kdlab):

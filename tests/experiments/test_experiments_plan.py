@@ -74,7 +74,7 @@ def test_what_trains_the_student_makes_another_twin_too(changes):
         {"evaluation__sets": ["validation"]}, {"evaluation__batch_size": 7}, {"evaluation__keep_predictions": "none"},
         {"tracker__mode": "online"}, {"tracker__project": "x"}, {"store": {"root": "elsewhere"}}, {"threads": 2},
         {"trainer__accelerator": "auto"}, {"trainer__validate_every_epochs": 3}, {"trainer__progress": True},
-        {"data__slices": {}}, {"data__cache_dir": "somewhere"}, {"study": {"name": "x", "phase": "tune"}},
+        {"data__slices": {}}, {"data__cache_dir": "somewhere"}, {"study": {"name": "x", "arm": "y"}},
         {"report": {"root": "r"}, "force": True, "allow_targets": ["a.b", "tiny_data"]},
         {"objective__temperature": 3.0},  # the knob: what the term reads is what counts
     ],
