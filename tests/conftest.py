@@ -21,6 +21,7 @@ SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH", "")]))
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
@@ -29,3 +30,18 @@ torch.set_num_threads(1)
 def pytest_sessionfinish() -> None:
     if _OWNS_CACHE:
         shutil.rmtree(os.environ["KDLAB_TEST_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The roles and seeds of every training that happens."""
+    import kdlab.experiments.fitting as fitting
+
+    seen, fit = [], fitting.fit
+
+    def counted(*arguments, **keywords):
+        seen.append((keywords["role"], keywords["seed"]))
+        return fit(*arguments, **keywords)
+
+    monkeypatch.setattr(fitting, "fit", counted)
+    return seen

@@ -151,21 +151,6 @@ def kdlab(tmp_path, monkeypatch, capsys, user_conf):
 
 
 @pytest.fixture
-def trainings(monkeypatch):
-    """The roles and seeds of every training that happens."""
-    import kdlab.experiments.fitting as fitting
-
-    seen, fit = [], fitting.fit
-
-    def counted(*arguments, **keywords):
-        seen.append((keywords["role"], keywords["seed"]))
-        return fit(*arguments, **keywords)
-
-    monkeypatch.setattr(fitting, "fit", counted)
-    return seen
-
-
-@pytest.fixture
 def shell(tmp_path):
     """A real process, where one is needed."""
 

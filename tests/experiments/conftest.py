@@ -38,18 +38,3 @@ def bench(tmp_path):
 def shared(tmp_path_factory):
     """A bench for tests that only read what others of the module may have made too."""
     return _Bench(tmp_path_factory.mktemp("shared") / "runs")
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """The roles and seeds of every training that happens."""
-    import kdlab.experiments.fitting as fitting
-
-    seen, fit = [], fitting.fit
-
-    def counted(*arguments, **keywords):
-        seen.append((keywords["role"], keywords["seed"]))
-        return fit(*arguments, **keywords)
-
-    monkeypatch.setattr(fitting, "fit", counted)
-    return seen
