@@ -48,39 +48,50 @@ class SliceConfig(Section):
 
 
 class DataConfig(Section):
-    """The data set: a loader (``spec``) with its seed, and the slices."""
+    """The data set: a loader (``spec``) with its seed, the slices, and the shift its ``shifted`` teachers learn under."""
 
     name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0)]
     slices: Annotated[dict[str, SliceConfig], NOT_IDENTITY] = {}
+    shift: Annotated[Spec | None, NOT_IDENTITY] = None
     cache_dir: Annotated[str | None, NOT_IDENTITY] = None
     spec: Spec
 
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, data: Any) -> Any:
-        return _gathered(data, own=("name", "seed", "slices", "cache_dir"))
+        return _gathered(data, own=("name", "seed", "slices", "shift", "cache_dir"))
 
 
 class TrainingConfig(Section):
-    """A training recipe. ``steps`` are optimizer steps, the unit in which budgets are equal."""
+    """A training recipe. ``steps`` are optimizer steps, the unit in which budgets are equal.
+
+    ``augmentation`` names random changes of every batch, applied in their order.
+    """
 
     steps: Annotated[int, Field(gt=0)]
     batch_size: Annotated[int, Field(gt=0)]
     optimizer: Spec
     schedule: Spec
+    augmentation: dict[str, Spec] = {}
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
 
 
 class TeacherConfig(Section):
-    """The teacher: architecture, recipe, seed and quality; or a checkpoint of the user's."""
+    """The teacher: architecture, recipe, seed and quality; or a checkpoint of the user's.
+
+    On top of any quality that has a network, its logits may be multiplied by ``logit_scale``, or by the one number that
+    gives its tempered targets the mean entropy ``match_entropy`` (nats) on the transfer set.
+    """
 
     model: Spec
     training: TrainingConfig
     seed: Annotated[int, Field(ge=0)]
     quality: Spec
     checkpoint: str | None = None
+    logit_scale: Annotated[float, Field(gt=0)] | None = None
+    match_entropy: Annotated[float, Field(gt=0)] | None = None
 
     def effective_training(self) -> TrainingConfig:
         """The recipe with what the quality preset changes in it (an under-trained teacher: its steps)."""
@@ -277,6 +288,7 @@ def _target_problems(plain: Mapping[str, Any]) -> list[str]:
     for part in ("training", "teacher.training"):
         check(f"{part}.optimizer", provided=("params",))
         check(f"{part}.schedule", provided=("optimizer", "T_max", "total_steps", "total_iters"))
+        problems += _augmentation_problems(_at(plain, f"{part}.augmentation"), key=f"{part}.augmentation")
     terms = _at(plain, "objective.terms")
     if isinstance(terms, Mapping) and all(isinstance(term, Mapping) for term in terms.values()):
         from kdlab.objectives import objective_errors
@@ -290,14 +302,22 @@ def _target_problems(plain: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def _augmentation_problems(steps: Any, *, key: str) -> list[str]:
+    from kdlab.data.augmentation import augmentation_errors
+
+    return augmentation_errors(steps, key=key) if isinstance(steps, Mapping) else []
+
+
 def _data_problems(plain: Mapping[str, Any]) -> list[str]:
     """The data set and its slices: targets, knobs with their types, and names that keys of a record need."""
-    from kdlab.data.loading import dataset_errors, slice_errors
+    from kdlab.data.loading import dataset_errors, shift_errors, slice_errors
 
     data, slices = _at(plain, "data"), _at(plain, "data.slices")
     problems: list[str] = []
     if isinstance(data, Mapping):
-        problems += dataset_errors({name: value for name, value in data.items() if name not in ("slices", "cache_dir")})
+        ours = ("slices", "shift", "cache_dir")
+        problems += dataset_errors({name: value for name, value in data.items() if name not in ours})
+        problems += shift_errors(data.get("shift"))
     if isinstance(slices, Mapping):
         problems += slice_errors(slices)
         taken = sorted(set(slices) & set(RESERVED_NAMES) - {"train", "validation", "test"})

@@ -63,6 +63,31 @@ def dataset_errors(spec: Mapping[str, Any]) -> list[str]:
     return spec_errors(knobs, key="data", provided=_PROVIDED) + _value_errors(knobs, key="data")
 
 
+def data_identity(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a data set's spec trains a network: the spec itself, or what its target says by ``target.identity``.
+
+    A target that reads files has ``identity(**knobs) -> dict``, which replaces paths by the hash of what lies there: the
+    same file under another name is the same data, another file under the same name is not.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    knobs = {name: value for name, value in spec.items() if name != "_target_"}
+    described = getattr(resolve(str(spec["_target_"])), "identity", None)
+    return {"_target_": spec["_target_"], **(knobs if described is None else described(**knobs))}
+
+
+def shift_errors(spec: Any, *, key: str = "data.shift") -> list[str]:
+    """What is wrong with the shift of a data set, called ``target(dataset, examples, severity=..., **knobs)``."""
+    if spec is None:
+        return []
+    if not isinstance(spec, Mapping):
+        return [f"{key} = {spec!r}: a mapping with _target_ is needed"]
+    return spec_errors(spec, key=key, provided=("dataset", "examples", "severity", *_PROVIDED)) + _value_errors(
+        spec, key=key
+    )
+
+
 def slice_errors(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What is wrong with the specs of slices, found without making any data."""
     return [problem for name, spec in slices.items() for problem in _one_slice_errors(name, spec)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import TRAINING_VERSION, identity, run_id
@@ -177,7 +178,7 @@ def _planned(
 def _data(data: DataConfig) -> dict[str, Any]:
     """The data set without its seed, which stands with the other seeds."""
     view = identity_view(data)
-    return {"name": view["name"], **view["spec"]}
+    return {"name": view["name"], **data_identity(view["spec"])}
 
 
 def _training(training: TrainingConfig) -> dict[str, Any]:

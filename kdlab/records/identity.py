@@ -15,7 +15,9 @@ TRAINING_VERSION = 1
 
 #: Fields added after records existed: dotted path -> the value that trains as if the field were not there. At that
 #: value the field stays out of the hash, so old identities stay valid. A whole new section is listed by its own path.
-ADDED_LATER: dict[str, Any] = {}
+ADDED_LATER: dict[str, Any] = {
+    f"{inside}training.augmentation": {} for inside in ("", "teacher.", "parent.", "teacher.parent.")
+}
 
 RUN_ID_LENGTH = 16
 

@@ -33,6 +33,7 @@ class Recipe:
     batch_size: int
     optimizer: Mapping[str, Any]
     schedule: Mapping[str, Any]
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
     gradient_clip_norm: float | None = None
     precision: str = "32-true"
 
