@@ -19,6 +19,7 @@ from kdlab.targets import spec_errors
 
 NOT_IDENTITY = "not identity"
 FIRST_TUNING_SEED = 1000
+EVERY_ARM = "*"  # in study.compare, as the first of a pair: every arm but the other one
 Spec = dict[str, Any]
 SetName = Literal["train", "validation", "test", "slices"]
 SETS: tuple[SetName, ...] = ("train", "validation", "test", "slices")
@@ -347,7 +348,7 @@ def _cross_problems(config: RunConfig) -> list[str]:
             pass  # the preset itself is wrong: reported by the check of the targets
     for entry in config.study.compare:
         known = {*config.study.arms, "scratch"}
-        unknown = [arm for arm in entry if arm not in known]
+        unknown = [arm for arm in entry if arm not in known and not (arm == EVERY_ARM and arm == entry[0])]
         if len(entry) != 2:
             problems.append(f"study.compare = {entry!r}: must be a pair [arm, reference]")
         problems += [f"study.compare names '{arm}'; {nearest(arm, known)}" for arm in unknown]

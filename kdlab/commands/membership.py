@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from kdlab.commands.grid import Axis, key_of
 from kdlab.commands.planning import Point, Sweep
 from kdlab.experiments.plan import PlannedRun
 from kdlab.records import studies
+from kdlab.schema import EVERY_ARM
 
 
 def members_of(point: Point, *, kind: str = "run") -> list[studies.Member]:
@@ -48,6 +49,22 @@ def joined_header(
     return {**header, "command": "\n".join(dict.fromkeys([*commands, header["command"]])), "grid": grid}
 
 
+def compared(pairs: Sequence[Sequence[str]], arms: Iterable[str]) -> list[list[str]]:
+    """The comparisons of a study with ``*`` written out: every arm but the reference, each pair once.
+
+    >>> compared([["*", "a"], ["b", "a"]], ["a", "b", "c"])
+    [['b', 'a'], ['c', 'a']]
+    """
+    names = list(arms)
+    every = [
+        (arm, reference)
+        for first, reference in pairs
+        for arm in (names if first == EVERY_ARM else [first])
+        if first != EVERY_ARM or arm != reference
+    ]
+    return [list(pair) for pair in dict.fromkeys(every)]
+
+
 def study_header(
     sweep: Sweep,
     *,
@@ -74,7 +91,7 @@ def study_header(
         "cost": asked.cost,
         "says": asked.says,
         "arms": asked.arms,
-        "compare": asked.compare,
+        "compare": compared(asked.compare, asked.arms),
         "sesoi": first.report.sesoi,
         "data": sorted({point.config.data.name for point in points}),
         "grid": {axis.key: [choice.split("=", 1)[1] for choice in axis.choices] for axis in axes},
