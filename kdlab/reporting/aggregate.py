@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlab.reporting.compact import Line, split_lines
-from kdlab.reporting.groups import Group, group_runs, parse_overrides
+from kdlab.reporting.groups import CONTROLS, Group, group_runs, parse_overrides
 from kdlab.reporting.intervals import Interval, Row, interval, ratio_interval
 from kdlab.reporting.keys import higher_is_better, sesoi_of
 from kdlab.reporting.verdicts import Verdict, detectable_effect, verdict
@@ -92,8 +92,12 @@ class Summary:
         return sorted(rows, key=lambda row: -row.metrics["validation/accuracy"].estimate)
 
     def best(self, data: str) -> ResultRow | None:
-        """The taught students with the highest mean validation accuracy; nothing is chosen on the test set."""
-        taught = [row for row in self.rows_of(data) if row.group.has_teacher and "validation/accuracy" in row.metrics]
+        """The taught students with the highest mean validation accuracy, controls aside; never chosen on the test set."""
+        taught = [
+            row
+            for row in self.rows_of(data)
+            if row.group.has_teacher and row.group.quality not in CONTROLS and "validation/accuracy" in row.metrics
+        ]
         return max(taught, key=lambda row: row.metrics["validation/accuracy"].estimate, default=None)
 
     def scratch_of(self, row: ResultRow) -> ResultRow | None:

@@ -22,6 +22,7 @@ from kdlab.reporting.canvas import (
     spread_labels,
     style,
 )
+from kdlab.reporting.effects import draw_effects
 from kdlab.reporting.groups import number, short_names, varied_knobs
 from kdlab.reporting.heat_map import draw_heat_maps, numeric_axes
 from kdlab.reporting.intervals import Interval, Row, interval
@@ -48,6 +49,8 @@ def draw_figures(summary: Summary, folder: Path) -> list[Figure]:
         for data in summary.datasets:
             suffix = "" if len(summary.datasets) < 2 else "_" + re.sub(r"[^A-Za-z0-9_.-]", "_", data)
             found += [Figure(*drawn) for drawn in draw_heat_maps(summary, data, folder, f"heat_map{suffix}")]
+            effects = draw_effects(summary, data, folder, f"effects{suffix}")
+            found += [Figure(*effects)] if effects is not None else []
             for name, draw in (
                 ("one_knob", draw_one_knob),
                 ("accuracy_latency", draw_accuracy_latency),

@@ -18,6 +18,9 @@ TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
 SHORT_NAMES: Mapping[str, str] = {"objective.temperature": "T", "objective.alpha": "alpha"}
 
+#: Teacher qualities that are controls: what such a student gains is not distilled from what a teacher learned.
+CONTROLS = ("uniform", "untrained", "virtual", "permuted")
+
 
 @dataclass(frozen=True, eq=False)
 class Group:

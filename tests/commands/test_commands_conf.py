@@ -16,6 +16,7 @@ from kdlab.commands.places import header_comment, names_under, resource
 from kdlab.commands.sweeping import _of_all_points, grid_of, planned, sweep_of
 from kdlab.models import build_model
 from kdlab.objectives import Objective
+from kdlab.schema import EVERY_ARM
 from kdlab.targets import build
 from kdlab.teachers import Quality, make_teacher
 
@@ -110,7 +111,7 @@ def test_a_sweep_is_planned_whole(name):
     assert len(planning.points) >= 2
     assert {point.arm for point in planning.points} == set(content["study"].get("arms") or {None})
     for entry in content["study"].get("compare", []):
-        assert set(entry) <= {*content["study"]["arms"], "scratch"}
+        assert set(entry) <= {*content["study"]["arms"], "scratch", EVERY_ARM}
     tunes = content["study"].get("phase") == "tune"
     seeds = {point.plan.run.seeds["student"] for point in planning.points}
     assert all((seed >= 1000) == tunes for seed in seeds), "tuning has seeds of its own"

@@ -353,3 +353,21 @@ def arms(*, seeds: int = 12) -> list[dict[str, Any]]:
                     overrides=[f"seed={seed}", f"student.width={width}", *extra],
                 )
     return maker.lines(arms=spec, compare=[["kd", "weak"], ["kd", "uniform"]], question="Does a weak teacher help?")
+
+
+def qualities(*, seeds: int = 8) -> list[dict[str, Any]]:
+    """Named arms without a grid: teacher qualities with their doses, and controls, each with its own gain."""
+    maker = Maker(seed=5)
+    spec = {
+        "standard": ("standard", 0.02),
+        "weak_25": ("weak", -0.03),
+        "weak_100": ("weak", 0.0),
+        "low_bit_2": ("low_bit", 0.004),
+        "permuted": ("permuted", 0.06),
+        "uniform": ("uniform", -0.01),
+    }
+    arms = {name: [f"teacher/quality={quality}", f"teacher.quality.dose={name}"] for name, (quality, _) in spec.items()}
+    for seed in range(seeds):
+        for name, (quality, gain) in spec.items():
+            maker.student(seed, arm=name, quality=quality, gain=gain, overrides=[f"seed={seed}", *arms[name]], T=gain)
+    return maker.lines(arms=arms, compare=[[name, "standard"] for name in arms if name != "standard"])
