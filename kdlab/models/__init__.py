@@ -9,5 +9,6 @@ from kdlab.models.building import as_output, build_model, check_model
 from kdlab.models.cnn1d import CNN1d
 from kdlab.models.cnn2d import CNN2d
 from kdlab.models.mlp import MLP
+from kdlab.models.resnet import ResNet
 
-__all__ = ["MLP", "CNN1d", "CNN2d", "as_output", "build_model", "check_model"]
+__all__ = ["MLP", "CNN1d", "CNN2d", "ResNet", "as_output", "build_model", "check_model"]
