@@ -1,4 +1,5 @@
-"""Calibration: reliability bins, expected calibration error (ECE), its floor at this sample size, temperature scaling.
+"""Calibration: reliability bins, expected calibration error (ECE), its floor at this sample size.
+The fit of temperature scaling is ``kdlab.tempering``'s.
 
 Bins are netcal's: 15 of equal width, closed on the left, and a confidence of exactly 1 belongs to the last one
 (torchmetrics puts it in a bin of its own, issue 3510: ``[0.95, 1.0]`` gives 0.525 there, 0.475 by definition).
@@ -8,13 +9,26 @@ References: Naeini et al. 2015 (ECE); Guo et al. 2017 (temperature scaling); Nix
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kdlab.evaluation.metrics import Logits
 from kdlab.outputs import FloatArray, IntArray
+from kdlab.tempering import TEMPERATURE_BOUNDS, TemperatureFit, fit_temperature
+
+__all__ = [
+    "NUM_BINS",
+    "TEMPERATURE_BOUNDS",
+    "ReliabilityBins",
+    "TemperatureFit",
+    "bin_of",
+    "bins",
+    "ece",
+    "ece_classwise",
+    "ece_floor",
+    "ece_of_bins",
+    "fit_temperature",
+]
 
 NUM_BINS = 15
 _EDGES = np.linspace(0.0, 1.0, NUM_BINS + 1)
@@ -24,9 +38,6 @@ _EDGES = np.linspace(0.0, 1.0, NUM_BINS + 1)
 FLOOR_DRAWS = 200
 _FLOOR_SEED = 15
 
-# Logits scaled a hundredfold are still inside; what reaches a bound has no finite optimum.
-TEMPERATURE_BOUNDS = (1e-3, 1e3)
-
 
 @dataclass(frozen=True)
 class ReliabilityBins:
@@ -35,13 +46,6 @@ class ReliabilityBins:
     count: FloatArray
     confidence: FloatArray
     accuracy: FloatArray
-
-
-class TemperatureFit(NamedTuple):
-    """A fitted temperature, or None and the reason why the likelihood has no optimum."""
-
-    temperature: float | None
-    reason: str | None
 
 
 def bin_of(confidence: FloatArray) -> IntArray:
@@ -118,36 +122,3 @@ def ece_floor(confidence: FloatArray, *, num_draws: int = FLOOR_DRAWS) -> float:
         hits = np.add.reduceat(random.random(len(ordered), dtype=np.float32) < threshold, start, dtype=np.int64)
         total += float(np.abs(hits - expected).sum())
     return total / (num_draws * len(ordered))
-
-
-def fit_temperature(logits: Logits, labels: IntArray) -> TemperatureFit:
-    """The temperature with the smallest NLL: ``argmin_t mean(-log softmax(z / t)_y)``.
-
-    The NLL is convex in ``1 / t``, so its derivative ``mean(E_p[z] - z_y)`` crosses 0 once; the crossing is found by
-    Brent's method on ``log t``. Without a crossing there is no optimum: a network that is right on every example gets
-    better for ever as t falls, one that is no better than guessing as t grows.
-
-    Args:
-        logits: ``[N, C]`` of the validation set.
-        labels: ``[N]``.
-    """
-    from scipy.optimize import brentq
-
-    centred = np.asarray(logits, np.float64)
-    centred = centred - centred.max(axis=-1, keepdims=True)
-    label_logits = centred[np.arange(len(labels)), labels]
-
-    def slope(log_temperature: float) -> float:
-        weight = np.exp(centred * np.exp(-log_temperature))
-        expected = (weight * centred).sum(axis=-1) / weight.sum(axis=-1)
-        return float((expected - label_logits).sum())
-
-    cold, hot = (float(np.log(bound)) for bound in TEMPERATURE_BOUNDS)
-    if not label_logits.any():
-        every = "constant" if not centred.any() else "highest at the label"
-        return TemperatureFit(None, f"the validation logits are {every} for every example: no temperature is optimal")
-    if slope(cold) <= 0.0:
-        return TemperatureFit(None, f"the optimal temperature lies below {TEMPERATURE_BOUNDS[0]:g}")
-    if slope(hot) >= 0.0:
-        return TemperatureFit(None, f"the optimal temperature lies above {TEMPERATURE_BOUNDS[1]:g}")
-    return TemperatureFit(float(np.exp(brentq(slope, cold, hot, xtol=1e-10))), None)

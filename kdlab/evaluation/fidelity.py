@@ -2,8 +2,11 @@
 
 import numpy as np
 
-from kdlab.evaluation.metrics import Logits, log_softmax
+from kdlab.evaluation.metrics import Logits
 from kdlab.outputs import FloatArray
+from kdlab.tempering import mean_entropy as target_entropy
+
+__all__ = ["agreement", "target_entropy", "teacher_kl"]
 
 
 def agreement(student_logits: Logits, teacher_logits: Logits) -> float:
@@ -21,13 +24,3 @@ def teacher_kl(student_log_probs: FloatArray, teacher_log_probs: FloatArray) -> 
     """
     divergence = (np.exp(teacher_log_probs) * (teacher_log_probs - student_log_probs)).sum(axis=-1)
     return float(np.maximum(divergence, 0.0).sum()) / len(divergence)  # rounding may leave -1e-17
-
-
-def target_entropy(logits: Logits, *, temperature: float = 1.0) -> float:
-    """Mean entropy of ``softmax(z / T)`` in nats: of the targets a teacher gives on a set.
-
-    >>> bool(np.isclose(target_entropy(np.zeros((3, 10))), np.log(10)))
-    True
-    """
-    log_probs = log_softmax(np.asarray(logits, np.float64) / temperature)
-    return float(-(np.exp(log_probs) * log_probs).sum()) / len(log_probs)

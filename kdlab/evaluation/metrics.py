@@ -8,19 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlab.outputs import FloatArray, IntArray
+from kdlab.tempering import Logits, log_softmax
 
-Logits = npt.NDArray[np.floating]
-
-
-def log_softmax(logits: Logits) -> FloatArray:
-    """``log p_k = z_k - max z - log sum_j exp(z_j - max z)`` in float64.
-
-    Args:
-        logits: ``[N, C]``, finite.
-    """
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = shifted - shifted.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+__all__ = ["Logits", "accuracy", "brier", "correct", "log_softmax", "nll", "worst_class_accuracy"]
 
 
 def correct(logits: Logits, labels: IntArray) -> npt.NDArray[np.bool_]:

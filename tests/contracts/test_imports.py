@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*(ROOT / "kdlab").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
 
-EVERYWHERE = {"outputs", "streams", "targets", "errors", "keys"}
+EVERYWHERE = {"outputs", "streams", "targets", "tempering", "errors", "keys"}
 ALLOWED = {
     "data": set(),
     "models": set(),
