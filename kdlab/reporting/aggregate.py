@@ -92,7 +92,7 @@ class Summary:
         return sorted(rows, key=lambda row: -row.metrics["validation/accuracy"].estimate)
 
     def best(self, data: str) -> ResultRow | None:
-        """The taught students with the highest mean validation accuracy, controls aside; never chosen on the test set."""
+        """The taught students with the highest mean validation accuracy, controls aside; never on the test set."""
         taught = [
             row
             for row in self.rows_of(data)
