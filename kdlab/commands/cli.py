@@ -24,6 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"kdlab {__version__}")
         return 0
+    if any(word in ("-sc", "--shell-completion") for word in words[:2]):
+        from kdlab.commands.completion import hydra_protocol
+        from kdlab.commands.failures import reported
+
+        return reported(lambda: hydra_protocol(words), command="")
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         print(f"kdlab: no command '{name}'; {nearest(name, COMMANDS)} (kdlab --help)", file=sys.stderr)
@@ -41,9 +46,13 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from kdlab.commands import hydra_front
 
         return {"run": hydra_front.run, "sweep": hydra_front.sweep, "teacher": hydra_front.teacher}[name]
-    from kdlab.commands import reading, reports
+    if name == "completion":
+        from kdlab.commands.completion import completion
 
-    return {"evaluate": reading.evaluate, "report": reports.report, "list": reading.list_runs}[name]
+        return completion
+    from kdlab.commands import listing, reading, reports
+
+    return {"evaluate": reading.evaluate, "report": reports.report, "list": listing.list_runs}[name]
 
 
 def entry() -> None:

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "measure a finished run again from its weights",
     "report": "write the tables and figures of a study",
     "list": "show the runs of the store, or of a study",
+    "completion": "print the completion of your shell: bash, zsh or fish",
 }
 
 
@@ -43,6 +44,7 @@ def command_help(name: str) -> str:
         "evaluate": _evaluate_help,
         "report": _report_help,
         "list": _list_help,
+        "completion": _completion_help,
     }[name]()
 
 
@@ -50,7 +52,7 @@ def _run_help() -> str:
     groups = "\n".join(f"  {group + '=':<22}{', '.join(configs_in(resource('conf') / group))}" for group in _GROUPS)
     return f"""kdlab run: train and measure one student; its teacher and its scratch twin are found or made.
 
-Usage:  kdlab run [-m] [--cfg job] [--config-dir DIR] [key=value ...]
+Usage:  kdlab run [-m] [--dry-run[=all]] [--cfg job] [--config-dir DIR] [key=value ...]
 
 Choices:
 {groups}
@@ -65,6 +67,7 @@ Knobs:
 
 Options:
   -m                  every combination of the values: kdlab run -m objective.temperature=1,2,4 student.width=32,64
+  --dry-run           check everything and print what would be trained, with time and disk (=all: every point)
   --cfg job           print the whole config and stop
   --config-dir DIR    your own configs, in the same folders (DIR/data/mine.yaml gives data=mine)
   force=true          train again what is finished
@@ -85,6 +88,7 @@ _GROUPS = (
     "objective",
     "training/optimizer",
     "training/schedule",
+    "training/augmentation",
 )
 
 
@@ -92,7 +96,7 @@ def _sweep_help() -> str:
     rows = "\n".join(_sweep_row(name) for name in names_under(resource("sweeps")))
     return f"""kdlab sweep: run a sweep file. Every point is checked before the first trains; what is done is skipped.
 
-Usage:  kdlab sweep NAME [--cfg job] [--config-dir DIR] [key=value ...]
+Usage:  kdlab sweep NAME [--dry-run[=all]] [--cfg job] [--config-dir DIR] [key=value ...]
 
 Sweeps:
 {rows}
@@ -101,6 +105,9 @@ A value on the command line replaces the file's grid for that key:
   kdlab sweep temperature_alpha seed='range(0,16)' objective.temperature=1,4
   kdlab sweep temperature_alpha data=digits study.name=digits/temperature_alpha
   kdlab sweep temperature_alpha hydra/launcher=joblib hydra.launcher.n_jobs=2
+
+kdlab sweep NAME --dry-run checks all of it and prints the points, what is finished, and the time and disk that the rest
+will take; it trains nothing and writes nothing into the store.
 
 A point that fails does not stop the others; the exit code is then 1 and the same command runs what is missing
 (kdlab list NAME shows it). A file of your own, DIR/sweeps/mine.yaml, runs with: kdlab sweep mine --config-dir DIR
@@ -123,7 +130,7 @@ def sweep_question(name: str) -> str:
 def _teacher_help() -> str:
     return """kdlab teacher: train and measure a teacher alone (a student's run does this by itself when it needs one).
 
-Usage:  kdlab teacher [-m] [key=value ...]
+Usage:  kdlab teacher [-m] [--dry-run[=all]] [key=value ...]
 
   kdlab teacher data=digits teacher.seed=3
   kdlab teacher teacher/quality=weak teacher.quality.steps=100
@@ -159,4 +166,29 @@ from records.jsonl alone. Without STUDY every folder with a records.jsonl is reb
 def _list_help() -> str:
     return """kdlab list: show the runs of the store, or of one study with what is still missing.
 
-Usage:  kdlab list [STUDY] [store.root=DIR]"""
+Usage:  kdlab list [STUDY] [FILTER ...] [sort=KEY] [columns=KEY,...] [--csv] [store.root=DIR]
+
+  kdlab list temperature_alpha role=student objective.temperature=4
+  kdlab list role=student,scratch data=digits seed=3 status=failed
+  kdlab list temperature_alpha 'test/accuracy>0.65' sort=-test/accuracy
+  kdlab list temperature_alpha columns=role,seed,provenance.seconds --csv
+
+A filter is KEY=value (several: a,b), KEY!=value, KEY>value, KEY>=, KEY<, KEY<= (quote < and > for the shell). KEY is
+  run role status data arm quality seed study phase error   status: finished, failed, running, killed, missing
+  a key that was measured                                   test/accuracy, ood/mean_gap, latency/p50_ms, ...
+  a key of the config                                       student.width, training.steps, teacher.quality.scale, ...
+
+What all runs share is told once above the table; what they were asked for with makes the columns. On a terminal the
+table is cut to its width; in a pipe it is whole, with full keys as headings. sort=-KEY sorts downwards."""
+
+
+def _completion_help() -> str:
+    return """kdlab completion: print the completion of commands, sweeps, groups, keys, studies and runs for your shell.
+
+Usage:  kdlab completion bash|zsh|fish
+
+  eval "$(kdlab completion bash)"     in this bash; the same line in ~/.bashrc for every bash
+  eval "$(kdlab completion zsh)"      in this zsh; the same line in ~/.zshrc for every zsh
+  kdlab completion fish | source      in this fish; kdlab completion fish > ~/.config/fish/completions/kdlab.fish
+
+Then: kdlab sweep <TAB>, kdlab run student=<TAB>, kdlab run data=digits objective.<TAB>, kdlab report <TAB>."""
