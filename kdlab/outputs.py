@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 FloatArray = npt.NDArray[np.float64]
@@ -23,12 +24,23 @@ class Batch(NamedTuple):
         labels: ``[..., B]`` int64; the value of an unlabelled row is not read.
         index: ``[..., B]`` int64, the stable example index of the data set.
         labelled: ``[..., B]`` bool, False for rows of a transfer set without labels.
+        other_labels: ``[..., B]`` int64, of the examples that were mixed in (mixup, CutMix); None where nothing is mixed.
+        mixing: ``[..., B]`` float in [0, 1], the share of ``labels``; the rest is ``other_labels``.
     """
 
     inputs: Tensor
     labels: Tensor
     index: Tensor  # type: ignore[assignment]  # the field's name in the field; tuple.index is not used
     labelled: Tensor
+    other_labels: Tensor | None = None
+    mixing: Tensor | None = None
+
+    @property
+    def main_labels(self) -> Tensor:
+        """``[..., B]``: the label with the larger share in each row."""
+        if self.other_labels is None or self.mixing is None:
+            return self.labels
+        return torch.where(self.mixing >= 0.5, self.labels, self.other_labels)
 
 
 class ModelOutput(NamedTuple):

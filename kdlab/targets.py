@@ -169,7 +169,7 @@ def _names_code(key: str, value: Any) -> bool:
 def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
     if any(path == name or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow):
         return True
-    if not path.startswith(("kdlab.", "torch.", "timm.")):
+    if not path.startswith(("kdlab.", "torch.", "timm.", "kornia.augmentation.")):
         return False
     if any(part.startswith("_") for part in path.split(".")):
         return False
@@ -186,4 +186,8 @@ def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
         return (
             home.startswith(("torch.nn.", "torch.optim.")) and isinstance(target, type) and issubclass(target, blocks)
         )
+    if path.startswith("kornia."):
+        from torch import nn
+
+        return home.startswith("kornia.augmentation.") and isinstance(target, type) and issubclass(target, nn.Module)
     return home.startswith(SAFE_MODULES) and not home.startswith(UNSAFE_MODULES)

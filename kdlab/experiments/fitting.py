@@ -60,6 +60,7 @@ def train(
             role=role,
             seed=seed,
             teacher=teacher,
+            facts=dataset.facts,
             runtime=runtime,
         )
     facts = {"device": fitted.device, "steps": fitted.steps, "resumed_from": fitted.resumed_from, "stack_position": 0}

@@ -110,24 +110,59 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = ()) -> PlannedRun
     if config.teacher is None:
         raise UserError("teacher = None: this config names no teacher")
     quality = Quality.from_spec(config.teacher.quality)
+    transformation = {**quality.transformation, **scaling(config)}
     asked = concerning(TEACHER_SECTIONS, overrides)
+    if quality.takes("seed", parts=("weights", "outputs", "control")):
+        transformation["seeds"] = {"teacher": config.teacher.seed}
+    if _reads_temperature(transformation):
+        asked += tuple(line for line in overrides if line.lstrip("+").startswith("objective.temperature="))
     if not quality.needs_network:
-        control = _planned("teacher", config, {**quality.transformation, "data": _data(config.data)})
+        control = _planned("teacher", config, {**transformation, "data": _data(config.data)})
         return replace(control, overrides=tuple(line for line in asked if not line.startswith("seed=")))
-    described = _teacher_weights(config, config.teacher)
-    if not quality.transformation:
+    described = _teacher_weights(config, config.teacher, quality)
+    if not transformation:
         return replace(_planned("teacher", config, described), overrides=asked)
-    doses = tuple(line for line in asked if not line.startswith(("teacher/quality", "teacher.quality")))
-    parent = replace(_planned("teacher", _untransformed(config, quality), described), overrides=doses)
-    transformed = {"parent": parent.identity_config, **quality.transformation}
+    parent = _planned("teacher", _untransformed(config, quality), described)
+    parent = replace(parent, overrides=_of_parent(asked, quality))
+    transformed = {"parent": parent.identity_config, **transformation}
     return replace(_planned("teacher", config, transformed, parent=parent), overrides=asked)
+
+
+def scaling(config: RunConfig) -> dict[str, Any]:
+    """What multiplies the logits on top of the quality, as it stands in the identity; empty for nothing (or 1).
+
+    Raises:
+        UserError: ``teacher.match_entropy`` without the temperature at which the targets are shown.
+    """
+    teacher = config.teacher
+    if teacher is None or not Quality.from_spec(teacher.quality).is_network:
+        return {}
+    if teacher.match_entropy is not None:
+        if config.objective.temperature is None:
+            raise UserError(f"teacher.match_entropy = {teacher.match_entropy}: this objective has no temperature")
+        return {"match_entropy": {"entropy": teacher.match_entropy, "temperature": config.objective.temperature}}
+    return {"logit_scale": teacher.logit_scale} if teacher.logit_scale not in (None, 1.0) else {}
+
+
+def _reads_temperature(transformation: Mapping[str, Any]) -> bool:
+    return any("temperature" in part for part in transformation.values() if isinstance(part, Mapping))
+
+
+def _of_parent(asked: Sequence[str], quality: Quality) -> tuple[str, ...]:
+    """The overrides of the trained network behind a transformed teacher: without what transforms it."""
+    dropped = ["teacher.logit_scale", "teacher.match_entropy", "objective."]
+    if not quality.own_weights:
+        dropped += ["teacher/quality", "teacher.quality"]
+    return tuple(line for line in asked if not line.lstrip("+").startswith(tuple(dropped)))
 
 
 def _untransformed(config: RunConfig, quality: Quality) -> RunConfig:
     """The config of the trained teacher behind a transformed one: its record speaks of itself, not of a dose."""
     plain: dict[str, Any] = copy.deepcopy(dict(config.plain))
-    trained = {name: value for name, value in plain["teacher"]["quality"].items() if name not in ("weights", "outputs")}
-    plain["teacher"]["quality"] = trained if quality.own_weights else {"name": "standard"}
+    teacher = plain["teacher"]
+    trained = {name: value for name, value in teacher["quality"].items() if name not in ("weights", "outputs")}
+    teacher["quality"] = trained if quality.own_weights else {"name": "standard"}
+    teacher |= {name: None for name in ("logit_scale", "match_entropy") if name in teacher}
     return read_config(plain)
 
 
@@ -152,16 +187,26 @@ def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher:
     return _planned(role, config, described)
 
 
-def _teacher_weights(config: RunConfig, teacher: TeacherConfig) -> dict[str, Any]:
+def _teacher_weights(config: RunConfig, teacher: TeacherConfig, quality: Quality) -> dict[str, Any]:
     described = {"role": "teacher", "data": _data(config.data), "model": dict(teacher.model)}
     if teacher.checkpoint is not None:
         return {**described, "checkpoint": file_hash(Path(teacher.checkpoint)), "seeds": {"data": config.data.seed}}
+    described["seeds"] = {"teacher": teacher.seed, "data": config.data.seed}
+    if not quality.trained:
+        return {**described, "training": {"steps": 0}}
+    if quality.data:
+        shift = {"shift": config.data.shift} if quality.takes("shift", parts=("data",)) else {}
+        described["training_set"] = {**quality.data, **shift}
     return {
         **described,
         "training": _training(teacher.effective_training()),
-        "terms": effective_terms({"hard_labels": HARD_LABELS}),
-        "seeds": {"teacher": teacher.seed, "data": config.data.seed},
+        "terms": effective_terms(teacher_terms(quality)),
     }
+
+
+def teacher_terms(quality: Quality) -> dict[str, Any]:
+    """What a teacher learns from: hard labels, with what its quality changes in them."""
+    return quality.merged_terms({"hard_labels": HARD_LABELS})
 
 
 def _planned(
@@ -182,14 +227,17 @@ def _data(data: DataConfig) -> dict[str, Any]:
 
 
 def _training(training: TrainingConfig) -> dict[str, Any]:
-    return identity_view(training)
+    """The recipe; canonical JSON sorts its keys, so the order in which several augmentations apply is told beside."""
+    view = identity_view(training)
+    order = {"augmentation_order": list(training.augmentation)} if len(training.augmentation) > 1 else {}
+    return {**view, **order}
 
 
 def _role_seeds(planned: PlannedRun) -> dict[str, int | None]:
     described = planned.identity_config
     taught_by = described if planned.role == "teacher" else described.get("teacher") or {}
-    weights = taught_by.get("parent", taught_by)
-    teacher_seed = weights.get("seeds", {}).get("teacher")
+    known = {**taught_by.get("parent", {}).get("seeds", {}), **taught_by.get("seeds", {})}
+    teacher_seed = known.get("teacher")
     return {"teacher": teacher_seed, "student": None if planned.role == "teacher" else planned.config.seed}
 
 

@@ -7,19 +7,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from kdlab.data.augmentation import try_augmentation
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
 from kdlab.experiments.plan import plan
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
-from kdlab.experiments.teachers import build_teacher_network, load_checkpoint
+from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, put_together, training_set
 from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig, TrainingConfig
-from kdlab.teachers import Quality
+from kdlab.teachers import UNFITTED, Quality
 from kdlab.training import Recipe, Runtime
 from kdlab.training.distillation import build_optimizer
 from kdlab.training.fit import make_trainer
+
+
+FEW = 8
+"""Training examples on which the data part of a quality is tried."""
 
 
 def preflight(configs: Iterable[RunConfig], lab: Lab) -> None:
@@ -68,20 +73,40 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
     trainer, recipes = config.trainer, {"training": config.training}
     teacher = config.teacher
     if teacher is not None and _has_network(config):
-        recipes["teacher.training"] = teacher.effective_training()
-
-        def try_teacher() -> None:
-            network = build_teacher_network(config, lab.dataset(config))
-            if teacher.checkpoint is not None:
-                load_checkpoint(teacher, network)
-
-        checks.append((canonical_json({**data, "teacher": teacher.model, "file": teacher.checkpoint}), try_teacher))
+        if Quality.from_spec(teacher.quality).trained:
+            recipes["teacher.training"] = teacher.effective_training()
+        on_top = {"logit_scale": teacher.logit_scale, "match_entropy": teacher.match_entropy}
+        known = {"teacher": teacher.model, "file": teacher.checkpoint, "quality": teacher.quality, **on_top}
+        checks.append(
+            (canonical_json({**data, **known, "shift": config.data.shift}), lambda: _try_teacher(config, lab))
+        )
     runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
     for key, recipe in recipes.items():
         checks.append((key + canonical_json(recipe.model_dump()), partial(_try_recipe, recipe, key)))
+        steps = canonical_json({**data, f"{key}.augmentation": recipe.augmentation, "order": list(recipe.augmentation)})
+        checks.append((steps, partial(_try_augmentation, recipe, key, config, lab)))
         name = canonical_json({**trainer.model_dump(), "precision": recipe.precision})
         checks.append((name, partial(make_trainer, Recipe(**recipe.model_dump()), runtime)))
     return checks
+
+
+def _try_augmentation(recipe: TrainingConfig, key: str, config: RunConfig, lab: Lab) -> None:
+    """Augment a few examples once: libraries judge their knobs, and the shape of the data, when called."""
+    if recipe.augmentation:
+        dataset = lab.dataset(config)
+        try_augmentation(recipe.augmentation, dataset.train, facts=dataset.facts, key=f"{key}.augmentation")
+
+
+def _try_teacher(config: RunConfig, lab: Lab) -> None:
+    """Build the teacher with weights that nobody trained: every dose is judged where it acts, on a few examples."""
+    teacher, dataset = config.teacher, lab.dataset(config)
+    assert teacher is not None
+    network = build_teacher_network(config, dataset)
+    if teacher.checkpoint is not None:
+        load_checkpoint(teacher, network)
+    few = dataset.train.select(torch.arange(min(FEW, len(dataset.train))))
+    training_set(config, few, dataset)
+    put_together(config, network, dataset, fitted=UNFITTED)
 
 
 def _try_recipe(recipe: TrainingConfig, key: str) -> None:

@@ -46,12 +46,18 @@ Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
 def term(
-    *, needs: Iterable[str] = (), reduction: Reduction = "mean", knobs: Mapping[str, Rule] | None = None
+    *,
+    needs: Iterable[str] = (),
+    student_needs: Iterable[str] = (),
+    reduction: Reduction = "mean",
+    knobs: Mapping[str, Rule] | None = None,
 ) -> Callable[[Function], Function]:
     """Mark a function as a term.
 
     Args:
-        needs: what the teacher must provide, for example ``logits``.
+        needs: what the teacher must provide: ``logits``, or ``features.<name>`` with the name of a feature or the path
+            of a submodule. A knob in braces stands for its value: ``features.{teacher_layer}``.
+        student_needs: the features that the student must provide, likewise.
         reduction: how per-example values become the term: ``mean`` over all rows, ``mean_labelled`` over the labelled
             rows, or ``sum`` where each row holds its share of a batch value (relational terms).
         knobs: the rule of each knob, checked when the objective is built.
@@ -60,7 +66,12 @@ def term(
         raise ValueError(f"reduction = {reduction!r}: one of {', '.join(REDUCTIONS)} is needed")
 
     def mark(function: Function) -> Function:
-        marks = {"needs": frozenset(needs), "reduction": reduction, "knob_rules": dict(knobs or {})}
+        marks = {
+            "needs": frozenset(needs),
+            "student_needs": frozenset(student_needs),
+            "reduction": reduction,
+            "knob_rules": dict(knobs or {}),
+        }
         for name, value in marks.items():
             setattr(function, name, value)
         return function

@@ -6,7 +6,7 @@ alpha 0 and 1 because nothing else changes there.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, NamedTuple
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from kdlab import targets
-from kdlab.errors import UserError
+from kdlab.errors import UserError, nearest
 from kdlab.objectives.marks import Reduction, non_negative, reduce_rows, rule_errors
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 PROVIDED = ("student", "teacher", "batch", "step")
 KEY = "objective.terms"
+FEW = 8
+"""How many things that a network provides a message lists; of more it names the nearest."""
 
 
 class ObjectiveValue(NamedTuple):
@@ -52,7 +54,18 @@ class TermSpec:
     @property
     def needs(self) -> frozenset[str]:
         """What the teacher must provide."""
-        return frozenset(self.marked.needs)
+        return self._filled(self.marked.needs)
+
+    @property
+    def student_needs(self) -> frozenset[str]:
+        """The features that the student must provide."""
+        return self._filled(getattr(self.marked, "student_needs", ()))
+
+    def _filled(self, names: Iterable[str]) -> frozenset[str]:
+        """Names with the values of knobs in the place of ``{knob}``."""
+        given = self.function.keywords if isinstance(self.function, partial) else {}
+        values = {**_defaults(self.marked), **given}
+        return frozenset(name.format_map(values) for name in names)
 
     @property
     def reduction(self) -> Reduction:
@@ -103,18 +116,37 @@ class Objective:
         """What the teacher must provide for the terms that count."""
         return frozenset().union(*(spec.needs for spec in self._active))
 
-    def check(self, provides: frozenset[str]) -> None:
-        """Refuse a teacher that cannot give what the terms need, before any work.
+    @property
+    def teacher_features(self) -> frozenset[str]:
+        """The names of the features that the terms that count read of the teacher."""
+        return _features(self.needs)
+
+    @property
+    def student_features(self) -> frozenset[str]:
+        """The names of the features that they read of the student."""
+        return _features(frozenset().union(*(spec.student_needs for spec in self._active)))
+
+    def check(self, provides: frozenset[str], *, student: frozenset[str] | None = None) -> None:
+        """Refuse networks that cannot give what the terms need, before any work.
+
+        Args:
+            provides: what the teacher provides.
+            student: what the student provides; None where that is not known.
 
         Raises:
             UserError: naming each term and what it misses.
         """
-        problems = [
-            f"{KEY}.{spec.name} needs {', '.join(sorted(spec.needs - provides))} of the teacher, which provides "
-            f"{', '.join(sorted(provides)) or 'nothing'}"
-            for spec in self._active
-            if not spec.needs <= provides
-        ]
+        problems = []
+        for spec in self._active:
+            asked = [("teacher", spec.needs, provides)]
+            if student is not None:
+                asked.append(("student", spec.student_needs, student))
+            for who, needs, given in asked:
+                missing = sorted(needs - given)
+                if missing:
+                    told = ", ".join(sorted(given)) if len(given) <= FEW else nearest(missing[0], given)
+                    what = f"which provides {told or 'nothing'}" if len(given) <= FEW else told
+                    problems.append(f"{KEY}.{spec.name} needs {', '.join(missing)} of the {who}, {what}")
         if problems:
             raise UserError("\n".join(problems))
 
@@ -144,6 +176,15 @@ class Objective:
         return ObjectiveValue(reduce(torch.add, parts), values)
 
 
+def _features(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.removeprefix("features.") for name in names if name.startswith("features."))
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    named = targets.parameters(function)[0]
+    return {name: p.default for name, p in named.items() if p.default is not inspect.Parameter.empty}
+
+
 def weighted(value: Tensor, *, weight: float | Tensor) -> Tensor:
     """``weight * value``; a student of weight 0 gets exactly 0, even where the value is not finite."""
     if not isinstance(weight, Tensor):
@@ -159,6 +200,28 @@ def one_minus(value: float) -> float:
     0.1
     """
     return round(1 - value, 12)
+
+
+def distillation(*, temperature: float, alpha: float, t2_scaling: bool = True) -> Objective:
+    """``(1 - alpha) * CE(labels, student) + alpha * T^2 * KL(teacher_T || student_T)``, as an objective.
+
+    Args:
+        temperature: T > 0, of teacher and student.
+        alpha: weight of the soft targets, in [0, 1]; the labels have the rest.
+        t2_scaling: whether the KL is multiplied by T^2.
+
+    >>> distillation(temperature=4, alpha=0.9).weights()
+    {'hard_labels': 0.1, 'soft_targets': 0.9}
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        raise UserError(f"alpha = {alpha!r}: a number in [0, 1] is needed")
+    soft = {"temperature": temperature, "t2_scaling": t2_scaling, "weight": alpha}
+    return Objective.from_specs(
+        {
+            "hard_labels": {"_target_": "kdlab.objectives.terms.hard_labels", "weight": one_minus(alpha)},
+            "soft_targets": {"_target_": "kdlab.objectives.terms.soft_targets", **soft},
+        }
+    )
 
 
 def objective_errors(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -182,14 +245,9 @@ def effective_terms(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
         if float(spec["weight"]) == 0:
             continue
         function = targets.resolve(spec["_target_"])
-        defaults = {
-            knob: parameter.default
-            for knob, parameter in targets.parameters(function)[0].items()
-            if parameter.default is not inspect.Parameter.empty
-        }
         knobs = {knob: value for knob, value in spec.items() if knob != "weight"}
         path = f"{function.__module__}.{function.__qualname__}"  # one identity, by whatever path it was named
-        terms[name] = {**defaults, **knobs, "_target_": path, "weight": float(spec["weight"])}
+        terms[name] = {**_defaults(function), **knobs, "_target_": path, "weight": float(spec["weight"])}
         terms[name] = dict(sorted(terms[name].items()))
     return terms
 

@@ -41,6 +41,8 @@ def hard_labels(
 ) -> Tensor:
     """Cross-entropy with the labels: ``-(1 - e) log p_y - e / C sum_c log p_c``, 0 on unlabelled rows.
 
+    On mixed rows (Zhang et al. 2018) it is ``m CE(y) + (1 - m) CE(y')``: y the row's label with share m, y' the other.
+
     Args:
         student: the student's output.
         teacher: not read.
@@ -52,16 +54,23 @@ def hard_labels(
         ``[..., B]`` nats.
     """
     logits = at_least_single(student.logits)
-    rows = logits.shape[:-1]
-    labels = torch.where(batch.labelled, batch.labels, NO_LABEL).expand(rows)
-    values = F.cross_entropy(
-        logits.flatten(0, -2),
-        labels.flatten(),
-        reduction="none",
-        ignore_index=NO_LABEL,
-        label_smoothing=label_smoothing,
-    )
-    return values.reshape(rows)
+
+    def cross_entropy(labels: Tensor) -> Tensor:
+        rows = logits.shape[:-1]
+        known = torch.where(batch.labelled, labels, NO_LABEL).expand(rows)
+        values = F.cross_entropy(
+            logits.flatten(0, -2),
+            known.flatten(),
+            reduction="none",
+            ignore_index=NO_LABEL,
+            label_smoothing=label_smoothing,
+        )
+        return values.reshape(rows)
+
+    own = cross_entropy(batch.labels)
+    if batch.mixing is None or batch.other_labels is None:
+        return own
+    return torch.lerp(cross_entropy(batch.other_labels), own, batch.mixing.to(own).expand_as(own))
 
 
 @term(needs=("logits",), reduction="mean", knobs={"temperature": positive, "t2_scaling": boolean})

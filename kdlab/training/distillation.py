@@ -5,7 +5,8 @@ plain object, never a submodule: it is absent from ``state_dict``, checkpoints a
 reach it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,13 +15,18 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from kdlab.models import as_output
+from kdlab.errors import UserError
+from kdlab.models import as_output, feature_names, tap
 from kdlab.objectives import Objective
 from kdlab.outputs import Batch
 from kdlab.targets import build
-from kdlab.teachers import Teacher
+from kdlab.teachers import Teacher, tap_teacher
+from kdlab.training.batches import as_batch
 from kdlab.training.callbacks import CurveSink
 from kdlab.training.monitor import TermMonitor
+
+Factory = Mapping[str, Any] | Callable[..., Any]
+"""What makes an optimizer or a schedule: a ``_target_`` spec, or a callable such as ``partial(torch.optim.SGD, lr=.1)``."""
 
 
 class Distillation(pl.LightningModule):
@@ -30,14 +36,21 @@ class Distillation(pl.LightningModule):
         student: the network, any ``nn.Module`` that returns logits ``[B, C]`` or a ``ModelOutput``.
         objective: the weighted sum of named terms.
         num_classes: C.
-        optimizer: spec of a ``torch.optim`` optimizer.
-        schedule: spec of a ``torch.optim.lr_scheduler``, stepped every optimizer step; None for a constant rate.
+        optimizer: spec of a ``torch.optim`` optimizer, or a callable that makes one of the student's parameters; None
+            where a subclass has ``configure_optimizers`` of its own.
+        schedule: spec of a ``torch.optim.lr_scheduler``, or a callable that makes one of the optimizer; stepped every
+            optimizer step. None for a constant rate.
         teacher: frozen provider of soft targets; needed when a term of the objective asks for it.
-        steps: the length of the run, handed to schedules that want one.
+        steps: the length of the run, handed to schedules that want one; 0 asks the Trainer.
+        augmented: whether the inputs of an example change at random from epoch to epoch. A teacher that answers by
+            index (``by_index = True``: what it said of the unchanged example) would teach something else, and is refused.
         sinks: who gets the values of an epoch instead of Lightning's loggers, at a fifth of the price of ``self.log``.
 
+    Batches are ``(inputs, labels)``, ``(inputs, labels, index)``, a mapping with these names, or a ``Batch``.
+
     Raises:
-        UserError: the teacher cannot give what the objective's terms need, or gives another number of classes.
+        UserError: the teacher cannot give what the objective's terms need, gives another number of classes, or answers
+            by index where inputs are augmented.
     """
 
     def __init__(
@@ -46,16 +59,23 @@ class Distillation(pl.LightningModule):
         objective: Objective,
         *,
         num_classes: int,
-        optimizer: Mapping[str, Any],
-        schedule: Mapping[str, Any] | None = None,
+        optimizer: Factory | None = None,
+        schedule: Factory | None = None,
         teacher: Teacher | None = None,
         steps: int = 0,
+        augmented: bool = False,
         sinks: Sequence[CurveSink] = (),
     ) -> None:
         super().__init__()
-        objective.check(teacher.provides if teacher is not None else frozenset())
+        listen(objective, student=student, teacher=teacher)
         if teacher is not None and teacher.num_classes != num_classes:
-            raise ValueError(f"the teacher has {teacher.num_classes} classes, the student {num_classes}")
+            raise UserError(f"the teacher has {teacher.num_classes} classes, the student {num_classes}")
+        self._by_index = bool(objective.needs) and answers_by_index(teacher)
+        if augmented and self._by_index:
+            raise UserError(
+                "the teacher answers by example index, from what it said of the unchanged inputs; augmentation changes "
+                "them: training.augmentation must be empty, or the teacher asked online"
+            )
         self.student = student
         self.objective = objective
         # held in a tuple: a teacher that is an nn.Module must not become a submodule
@@ -64,9 +84,9 @@ class Distillation(pl.LightningModule):
         self._sinks = tuple(sinks)
         self.monitor = TermMonitor()
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.validation_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.validation_nll = MeanMetric()
-        self._answers: list[tuple[Tensor, Tensor]] = []
+        self.measured_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.measured_nll = MeanMetric()
+        self._answers: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
     def teacher(self) -> Teacher | None:
@@ -80,6 +100,7 @@ class Distillation(pl.LightningModule):
     def on_fit_start(self) -> None:
         """The student is in train mode, however it came; the teacher follows it to its device and precision."""
         self.student.train()
+        tap(self.student, self.objective.student_features)
         if self.teacher is not None:
             dtype = next((p.dtype for p in self.student.parameters() if p.is_floating_point()), None)
             self._teacher = (self.teacher.to(self.device, dtype),)
@@ -97,12 +118,12 @@ class Distillation(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch; terms and answers are kept and logged once an epoch."""
-        rows = as_batch(batch)
+        rows = as_batch(batch, needs_index=self._by_index)
         output = as_output(self.student(rows.inputs))
         taught = self.teacher(rows.inputs, rows.index) if self.teacher is not None and self.objective.needs else None
         value = self.objective(output, taught, rows, self.global_step)
         self.monitor.add(self.global_step, value.loss, value.terms)
-        self._answers.append((output.logits.detach().argmax(-1), rows.labels))
+        self._answers.append((output.logits.detach().argmax(-1), rows.main_labels, rows.labelled))
         return value.loss
 
     def on_train_epoch_end(self) -> None:
@@ -110,65 +131,107 @@ class Distillation(pl.LightningModule):
         if not self._answers:  # a resumed fit first ends the epoch it was saved in, whose values were published
             return
         values = {f"train/{name}": mean for name, mean in self.monitor.means().items()}
-        answers, labels = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
-        values["train/running_accuracy"] = float(self.train_accuracy(answers, labels))
+        answers, labels, labelled = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
+        values["train/running_accuracy"] = float(self.train_accuracy(answers[labelled], labels[labelled]))
         self.train_accuracy.reset()
-        values["train/lr"] = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._publish(values)
-
-    def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
-        self.validation_accuracy.reset()
-        self.validation_nll.reset()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Accumulate accuracy and negative log-likelihood over the validation set."""
-        rows = as_batch(batch)
-        logits = self(rows.inputs).float()
-        self.validation_accuracy.update(logits, rows.labels)
-        self.validation_nll.update(nn.functional.cross_entropy(logits, rows.labels, reduction="none"))
+        self._measure(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """The same over the test set."""
+        self._measure(batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Logits ``[B, C]`` of a batch, or of inputs alone."""
+        if isinstance(batch, list | tuple) and len(batch) == 1:
+            (batch,) = batch
+        logits: Tensor = self(batch if isinstance(batch, Tensor) else as_batch(batch).inputs)
+        return logits
 
     def on_validation_epoch_end(self) -> None:
-        """Publish accuracy and negative log-likelihood."""
-        accuracy, nll = float(self.validation_accuracy.compute()), float(self.validation_nll.compute())
-        self._publish({"validation/accuracy": accuracy, "validation/nll": nll})
+        """Publish ``validation/accuracy`` and ``validation/nll``."""
+        self._publish_measured("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Publish ``test/accuracy`` and ``test/nll``."""
+        self._publish_measured("test")
+
+    def _measure(self, batch: Any) -> None:
+        rows = as_batch(batch)
+        logits, labels = self(rows.inputs).float()[rows.labelled], rows.labels[rows.labelled]
+        self.measured_accuracy.update(logits, labels)
+        self.measured_nll.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
+
+    def _publish_measured(self, name: str) -> None:
+        accuracy, nll = float(self.measured_accuracy.compute()), float(self.measured_nll.compute())
+        self.measured_accuracy.reset()
+        self.measured_nll.reset()
+        self._publish({f"{name}/accuracy": accuracy, f"{name}/nll": nll})
 
     def _publish(self, values: dict[str, float]) -> None:
         """To the sinks, with the step and the (fractional) epoch they were measured at; else to Lightning's loggers."""
         if not self._sinks:
-            self.log_dict(values)
+            self.log_dict(values, sync_dist=True)
             return
         epoch = self.global_step / max(int(self.trainer.num_training_batches), 1)
         for sink in self._sinks:
             sink.log(values, step=self.global_step, epoch=epoch)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the student alone, and its schedule by steps."""
+        """The optimizer over the student alone, and its schedule by steps.
+
+        Raises:
+            UserError: there is no optimizer, or a schedule needs the length of a run that has no end.
+        """
+        if self._optimizer is None:
+            raise UserError("Distillation has no optimizer: pass optimizer=partial(torch.optim.AdamW, lr=...)")
         parameters = self.student.parameters()
-        optimizer, schedule = build_optimizer(parameters, self._optimizer, self._schedule, steps=self._steps)
+        optimizer, schedule = build_optimizer(parameters, self._optimizer, self._schedule, steps=self._length())
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _length(self) -> int:
+        """Optimizer steps of the run, where a schedule may want to know."""
+        if self._steps or not isinstance(self._schedule, Mapping):
+            return self._steps
+        found = self.trainer.estimated_stepping_batches
+        if not math.isfinite(found):
+            raise UserError("the schedule needs the length of the run: pass steps= to Distillation")
+        return int(found)
+
+
+def answers_by_index(teacher: Teacher | None) -> bool:
+    """Whether a teacher, or the one it transforms, looks at the index of an example instead of at its inputs."""
+    if teacher is None:
+        return False
+    return bool(getattr(teacher, "by_index", False)) or answers_by_index(getattr(teacher, "teacher", None))
+
+
+def listen(objective: Objective, *, student: nn.Module, teacher: Teacher | None) -> None:
+    """Make both networks give the features that the terms read, by module path where they do not name them.
+
+    Raises:
+        UserError: one of them cannot give what a term needs.
+    """
+    given = frozenset(f"features.{name}" for name in feature_names(student))
+    objective.check(teacher.provides if teacher is not None else frozenset(), student=given)
+    tap(student, objective.student_features)
+    if teacher is not None:
+        tap_teacher(teacher, objective.teacher_features)
+
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter],
-    optimizer: Mapping[str, Any],
-    schedule: Mapping[str, Any] | None,
-    *,
-    steps: int,
+    parameters: Iterable[nn.Parameter], optimizer: Factory, schedule: Factory | None, *, steps: int
 ) -> tuple[Any, Any]:
     """The optimizer of a recipe over some parameters, and its schedule over ``steps``, None where it has none."""
-    built = build(optimizer, parameters)
+    built = build(optimizer, parameters) if isinstance(optimizer, Mapping) else optimizer(parameters)
     if schedule is None:
         return built, None
+    if not isinstance(schedule, Mapping):
+        return built, schedule(built)
     return built, build(schedule, built, T_max=steps, total_steps=steps, total_iters=steps)
-
-
-def as_batch(batch: Any) -> Batch:
-    """A ``Batch``, from one of ours or from a plain loader's ``(inputs, labels)`` or ``(inputs, labels, index)``."""
-    if isinstance(batch, Batch):
-        return batch
-    inputs, labels, *rest = batch
-    index = rest[0] if rest else torch.full_like(labels, -1)
-    return Batch(inputs, labels, index, torch.ones_like(labels, dtype=torch.bool))

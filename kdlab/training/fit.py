@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,8 +16,10 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from kdlab.data.augmentation import Augmentation
 from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
+from kdlab.models import untap
 from kdlab.objectives import Objective
 from kdlab.streams import Role, global_stream, stream_seed
 from kdlab.teachers import Teacher
@@ -87,14 +90,20 @@ def fit(
     role: Role,
     seed: int,
     teacher: Teacher | None = None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
     runtime: Runtime = Runtime(),
 ) -> Fitted:
     """Train ``model`` in place; it ends in eval mode on the CPU, in its own dtype.
 
+    ``facts`` are the data set's: what its inputs were standardised by, and the range of its pixels, which an
+    augmentation may need.
+
     Raises:
+        UserError: an augmentation does not fit the data, or the teacher.
         NonFiniteLossError: naming the step and the term.
         KeyboardInterrupt: the user's; Lightning's own way out would be ``exit(1)`` with Ctrl-C disarmed.
     """
+    augment = _augmentation(recipe, train, facts)
     bars = [ProgressLine(runtime.label, steps=recipe.steps)] if runtime.progress else []
     module = Distillation(
         model,
@@ -104,6 +113,7 @@ def fit(
         schedule=recipe.schedule,
         teacher=teacher,
         steps=recipe.steps,
+        augmented=augment is not None,
         sinks=[*runtime.sinks, *bars] or [_Silence()],
     )
     saver = _saver(runtime)
@@ -113,20 +123,26 @@ def fit(
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     resumed = runtime.checkpoint if runtime.checkpoint is not None and runtime.checkpoint.exists() else None
     started_at = 0 if resumed is None else saved_step(resumed)
-    batches = TrainingBatches(train, batch_size=recipe.batch_size, role=role, seed=seed, device=device)
+    batches = TrainingBatches(train, batch_size=recipe.batch_size, role=role, seed=seed, device=device, augment=augment)
     holdout = EvaluationBatches(validation, batch_size=runtime.evaluation_batch_size, device=device)
     started = time.perf_counter()
     try:
         with _interruptible(trainer), _quiet(), global_stream(stream_seed(role, "dropout", seed)):
             trainer.fit(module, batches, holdout, ckpt_path=resumed, weights_only=True)
     finally:  # what was trained in double precision is deployed, and its teacher asked, as it came
-        model.to(device="cpu", dtype=dtype).eval()
+        untap(model).to(device="cpu", dtype=dtype).eval()
         if teacher is not None:
             teacher.to("cpu", torch.float32)
         for bar in bars:
             bar.close()
     seconds = time.perf_counter() - started + (saver.seconds_before if saver else 0.0)
     return Fitted(seconds, trainer.global_step, started_at, device.type)
+
+
+def _augmentation(recipe: Recipe, train: Examples, facts: Mapping[str, Any]) -> Augmentation | None:
+    if not recipe.augmentation:
+        return None
+    return Augmentation(recipe.augmentation, input_shape=tuple(train.inputs.shape[1:]), facts=facts)
 
 
 class _Silence:

@@ -158,7 +158,7 @@ def test_leading_axis_with_its_own_batch_each(case: Case) -> None:
     student, teacher = draw(3, 4, 5), draw(3, 4, 5, seed=1)
     stacked = call(case, student, teacher, batch)
     for k in range(3):
-        alone = call(case, student[k], teacher[k], Batch(*(part[k] for part in batch)))
+        alone = call(case, student[k], teacher[k], Batch(*(part[k] for part in batch[:4])))
         assert torch.equal(stacked[k], alone)
 
 
@@ -202,6 +202,66 @@ def test_labels_of_unlabelled_rows_are_not_read() -> None:
     assert torch.equal(value, hard_labels(ModelOutput(draw(4, 5), {}), None, batch, 0, label_smoothing=0.2))
     assert value[~labelled].tolist() == [0.0, 0.0]
     assert (value[labelled] > 0).all()
+
+
+def mixed(batch: Batch, classes: int, *, seed: int = 0) -> Batch:
+    """The batch as mixup leaves it: other labels, and shares that include 0, 1/2 and 1."""
+    stream = torch.Generator().manual_seed(seed)
+    shape = batch.labels.shape
+    shares = torch.rand(shape, generator=stream, dtype=torch.float64)
+    shares.view(-1)[:3] = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    return batch._replace(other_labels=torch.randint(classes, shape, generator=stream), mixing=shares)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_mixed_rows_have_the_cross_entropy_with_mixed_targets(label_smoothing: float) -> None:
+    """By the definition: the target is ``m`` of one label and ``1 - m`` of the other (Zhang et al. 2018)."""
+    labelled = torch.tensor([True, True, True, True, False])
+    batch = mixed(make_batch(5, 7, labelled=labelled), 7)
+    student = draw(5, 7)
+    expected = []
+    for row in range(5):
+        own, other, share = (int(batch.labels[row]), int(batch.other_labels[row]), float(batch.mixing[row]))
+        one = hard_labels_row(student[row].tolist(), [], own, label_smoothing=label_smoothing)
+        two = hard_labels_row(student[row].tolist(), [], other, label_smoothing=label_smoothing)
+        expected.append((share * one + (1 - share) * two) * bool(labelled[row]))
+    found = hard_labels(ModelOutput(student, {}), None, batch, 0, label_smoothing=label_smoothing)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+    targets = batch.mixing[:, None] * F.one_hot(batch.labels, 7) + (1 - batch.mixing)[:, None] * F.one_hot(
+        batch.other_labels, 7
+    )
+    whole = F.cross_entropy(student, targets, reduction="none", label_smoothing=label_smoothing)
+    torch.testing.assert_close(found[labelled], whole[labelled])
+    assert torch.equal(found[2], hard_labels(ModelOutput(student, {}), None, batch._replace(mixing=None), 0,
+                                             label_smoothing=label_smoothing)[2])  # fmt: skip
+
+
+@pytest.mark.parametrize("own_batches", [True, False])
+def test_mixed_rows_in_a_stack_are_a_loop(own_batches: bool) -> None:
+    shape = (3, 4) if own_batches else (4,)
+    labels = torch.randint(5, shape, generator=torch.Generator().manual_seed(0))
+    batch = mixed(Batch(torch.zeros(*shape, 1), labels, labels, torch.ones(shape, dtype=torch.bool)), 5)
+    student = draw(3, 4, 5)
+    stacked = hard_labels(ModelOutput(student, {}), None, batch, 0)
+    for k in range(3):
+        mine = Batch(*(part[k] for part in batch)) if own_batches else batch
+        torch.testing.assert_close(stacked[k], hard_labels(ModelOutput(student[k], {}), None, mine, 0))
+
+
+def test_mixed_rows_gradient_and_dtype() -> None:
+    batch = mixed(make_batch(4, 5), 5)
+    assert torch.autograd.gradcheck(
+        lambda logits: hard_labels(ModelOutput(logits, {}), None, batch, 0), draw(4, 5).requires_grad_()
+    )
+    assert hard_labels(ModelOutput(draw(4, 5).bfloat16(), {}), None, batch, 0).dtype == torch.float32
+
+
+def test_the_main_label_has_the_larger_share() -> None:
+    batch = make_batch(3, 5)
+    assert batch.main_labels is batch.labels
+    other = torch.tensor([4, 4, 4])
+    told = batch._replace(other_labels=other, mixing=torch.tensor([0.6, 0.5, 0.4]))
+    assert told.main_labels.tolist() == [*batch.labels[:2].tolist(), 4]
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
