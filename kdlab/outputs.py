@@ -24,7 +24,7 @@ class Batch(NamedTuple):
         labels: ``[..., B]`` int64; the value of an unlabelled row is not read.
         index: ``[..., B]`` int64, the stable example index of the data set.
         labelled: ``[..., B]`` bool, False for rows of a transfer set without labels.
-        other_labels: ``[..., B]`` int64, of the examples that were mixed in (mixup, CutMix); None where nothing is mixed.
+        other_labels: ``[..., B]`` int64, of the examples that were mixed in (mixup, CutMix); None without.
         mixing: ``[..., B]`` float in [0, 1], the share of ``labels``; the rest is ``other_labels``.
     """
 

@@ -26,7 +26,7 @@ from kdlab.training.callbacks import CurveSink
 from kdlab.training.monitor import TermMonitor
 
 Factory = Mapping[str, Any] | Callable[..., Any]
-"""What makes an optimizer or a schedule: a ``_target_`` spec, or a callable such as ``partial(torch.optim.SGD, lr=.1)``."""
+"""What makes an optimizer or a schedule: a ``_target_`` spec, or a callable (``partial(torch.optim.SGD, lr=0.1)``)."""
 
 
 class Distillation(pl.LightningModule):
@@ -43,7 +43,7 @@ class Distillation(pl.LightningModule):
         teacher: frozen provider of soft targets; needed when a term of the objective asks for it.
         steps: the length of the run, handed to schedules that want one; 0 asks the Trainer.
         augmented: whether the inputs of an example change at random from epoch to epoch. A teacher that answers by
-            index (``by_index = True``: what it said of the unchanged example) would teach something else, and is refused.
+            index (``by_index = True``), with what it said of the unchanged example, is refused then.
         sinks: who gets the values of an epoch instead of Lightning's loggers, at a fifth of the price of ``self.log``.
 
     Batches are ``(inputs, labels)``, ``(inputs, labels, index)``, a mapping with these names, or a ``Batch``.
