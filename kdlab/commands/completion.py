@@ -421,6 +421,8 @@ def _loader(config_dir: Path | None) -> "ConfigLoader":
     from hydra._internal.utils import create_config_search_path
     from hydra.core.config_search_path import SearchPathQuery
 
+    gc.freeze()
+    gc.enable()
     version.setbase("1.3")
     path = create_config_search_path(str(resource("conf")))
     if config_dir is not None and config_dir.is_dir():

@@ -35,7 +35,8 @@ function __kdlab_completion
     set -l words (commandline -opc)
     set -lx COMP_LINE (commandline -cp | string join \n)
     set -lx COMP_POINT
-    (string replace -r '^~' $HOME -- $words[1]) -sc query=fish 2>/dev/null | string trim --right
+    set -l command (string replace -r '^~' $HOME -- $words[1])
+    $command -sc query=fish 2>/dev/null | string trim --right
 end
 complete -c kdlab -f -a '(__kdlab_completion)'
 """
