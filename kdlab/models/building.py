@@ -6,33 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from kdlab import targets
 from kdlab.errors import UserError
+from kdlab.models.tapping import as_output
 from kdlab.outputs import ModelOutput
 from kdlab.streams import global_stream
 
 DUMMY_EXAMPLES = 2
-
-
-def as_output(value: Any) -> ModelOutput:
-    """What a network returned as ``ModelOutput``: a plain tensor of logits, or anything with ``.logits``, is wrapped.
-
-    Features are those of a mapping ``.features``; a network without one has none.
-
-    Raises:
-        TypeError: it is neither (a tuple of several heads is not guessed at).
-    """
-    if isinstance(value, ModelOutput):
-        return value
-    if isinstance(value, Tensor):
-        return ModelOutput(value, {})
-    logits, features = getattr(value, "logits", None), getattr(value, "features", None)
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"a model returns logits [B, C] or an object with .logits, got {type(value).__name__}")
-    return ModelOutput(logits, features if isinstance(features, Mapping) else {})
 
 
 def build_model(
@@ -45,8 +28,9 @@ def build_model(
 ) -> nn.Module:
     """The network a spec names, initialised from one seed.
 
-    ``input_shape`` and ``num_classes`` are passed where the target takes them by name. A factory that takes any keyword
-    (timm's and torchvision's do) gets ``num_classes`` only: they hand on what they are given.
+    ``input_shape``, ``num_classes`` and ``in_chans`` (timm's name for the channels) are passed where the target takes
+    them by name. A factory that takes any keyword hands on what it is given: it gets ``num_classes``, and ``in_chans``
+    unless the network behind it refuses that (timm's takes both, torchvision's the first only).
 
     Args:
         spec: ``{"_target_": path, **knobs}``.
@@ -58,14 +42,10 @@ def build_model(
     Raises:
         UserError: a knob is refused, or what was built is no ``nn.Module``.
     """
-    target = targets.resolve(spec["_target_"])
-    named, open_ended = targets.parameters(target)
-    offered: dict[str, Any] = {"input_shape": tuple(input_shape), "num_classes": num_classes}
-    extra = {name: value for name, value in offered.items() if name in named or (open_ended and name == "num_classes")}
     with global_stream(seed_value):
         try:
-            model = targets.build(spec, **extra)
-        except ValueError as error:
+            model = _made(spec, _offered(spec, input_shape=input_shape, num_classes=num_classes), seed_value=seed_value)
+        except (ValueError, TypeError) as error:
             names_a_knob = re.match(r"\w+ = ", str(error)) is not None
             raise UserError(f"{key}.{error}" if names_a_knob else f"{key}: {error}") from error
         if not isinstance(model, nn.Module):
@@ -73,6 +53,28 @@ def build_model(
         if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
             _dummy_forward(model, input_shape=input_shape, key=key)  # lazy layers draw their weights here, once
     return model
+
+
+def _offered(spec: Mapping[str, Any], *, input_shape: Sequence[int], num_classes: int) -> dict[str, Any]:
+    """What kdlab knows of the data and the target of a spec may want to know, without what the spec says itself."""
+    named, open_ended = targets.parameters(targets.resolve(spec["_target_"]))
+    known: dict[str, Any] = {"input_shape": tuple(input_shape), "num_classes": num_classes}
+    if len(input_shape) > 1:
+        known["in_chans"] = int(input_shape[0])
+    handed_on = {"num_classes"} if "input_shape" in named else {"num_classes", "in_chans"}
+    taken = {*named, *(handed_on if open_ended else ())} - set(spec)
+    return {name: value for name, value in known.items() if name in taken}
+
+
+def _made(spec: Mapping[str, Any], extra: dict[str, Any], *, seed_value: int) -> Any:
+    """Build with ``extra``; without ``in_chans``, from the start of the stream again, where it is refused."""
+    try:
+        return targets.build(spec, **extra)
+    except TypeError as error:
+        if "in_chans" not in extra or "unexpected keyword argument 'in_chans'" not in str(error):
+            raise
+    torch.manual_seed(seed_value)
+    return targets.build(spec, **{name: value for name, value in extra.items() if name != "in_chans"})
 
 
 def check_model(model: nn.Module, *, input_shape: Sequence[int], num_classes: int, key: str) -> ModelOutput:
