@@ -21,6 +21,8 @@ NOT_IDENTITY = "not identity"
 FIRST_TUNING_SEED = 1000
 EVERY_ARM = "*"  # in study.compare, as the first of a pair: every arm but the other one
 Spec = dict[str, Any]
+HARD_LABELS_ALONE: Spec = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}
+"""What scratch students and teachers learn from."""
 SetName = Literal["train", "validation", "test", "slices"]
 SETS: tuple[SetName, ...] = ("train", "validation", "test", "slices")
 
@@ -49,7 +51,7 @@ class SliceConfig(Section):
 
 
 class DataConfig(Section):
-    """The data set: a loader (``spec``) with its seed, the slices, and the shift its ``shifted`` teachers learn under."""
+    """The data set: a loader (``spec``), its seed, its slices, and the shift that ``shifted`` teachers learn under."""
 
     name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0)]
@@ -297,10 +299,24 @@ def _target_problems(plain: Mapping[str, Any]) -> list[str]:
         problems += objective_errors(terms)
     quality = _at(plain, "teacher.quality")
     if isinstance(quality, Mapping):
-        from kdlab.teachers import quality_errors
-
-        problems += quality_errors(quality)
+        problems += _quality_problems(quality)
     return problems
+
+
+def _quality_problems(spec: Mapping[str, Any]) -> list[str]:
+    """The preset of a teacher's quality, and the terms that it makes a teacher learn from."""
+    from kdlab.objectives import objective_errors
+    from kdlab.teachers import Quality, quality_errors
+
+    if problems := quality_errors(spec):
+        return problems
+    quality = Quality.from_spec(spec)
+    terms = quality.merged_terms({"hard_labels": HARD_LABELS_ALONE})
+    if not all(isinstance(term, Mapping) for term in terms.values()):
+        return [f"teacher.quality.terms = {dict(quality.terms)!r}: mappings of knobs are needed, by the name of a term"]
+    problems = [line.replace("objective.terms.", "teacher.quality.terms.") for line in objective_errors(terms)]
+    taught = [name for name, term in terms.items() if needs_teacher(term)]
+    return problems + [f"teacher.quality.terms.{name}: a teacher learns from no other teacher" for name in taught]
 
 
 def _augmentation_problems(steps: Any, *, key: str) -> list[str]:
@@ -346,13 +362,15 @@ def _cross_problems(config: RunConfig) -> list[str]:
             problems += ["teacher.quality.training." + _message(detail) for detail in error.errors(include_url=False)]
         except UserError:
             pass  # the preset itself is wrong: reported by the check of the targets
+        else:
+            problems += _teacher_problems(config, config.teacher)
     for entry in config.study.compare:
         known = {*config.study.arms, "scratch"}
         unknown = [arm for arm in entry if arm not in known and not (arm == EVERY_ARM and arm == entry[0])]
         if len(entry) != 2:
             problems.append(f"study.compare = {entry!r}: must be a pair [arm, reference]")
         problems += [f"study.compare names '{arm}'; {nearest(arm, known)}" for arm in unknown]
-    measured = expected_keys("student", ("train", "validation", "test"), config.data.slices)
+    measured = expected_keys("student", ("train", "validation", "test"), _slice_names(config.data))
     if config.optimized_metric not in measured:
         told = nearest(config.optimized_metric, measured)
         problems.append(f"optimized_metric = {config.optimized_metric!r}: no measured key; {told}")
@@ -364,6 +382,42 @@ def _cross_problems(config: RunConfig) -> list[str]:
             problems.append(f"evaluation.sets = {seen}: a tuning phase looks at train and validation only")
     if not config.evaluation.sets:
         problems.append(f"evaluation.sets = []: at least one of {', '.join(SETS)}")
+    return problems
+
+
+def _slice_names(data: DataConfig) -> set[str]:
+    """The slices of a config and those that come with its data set."""
+    from kdlab.data.loading import own_slices
+
+    try:
+        return {*data.slices, *own_slices(data.spec)}
+    except (UserError, TypeError):  # a file that cannot be read, a wrong knob: told where the data itself is checked
+        return set(data.slices)
+
+
+def _teacher_problems(config: RunConfig, teacher: TeacherConfig) -> list[str]:
+    """What of a teacher's config contradicts its quality, or the data."""
+    from kdlab.teachers import Quality, no_shift
+
+    problems = []
+    quality = Quality.from_spec(teacher.quality)
+    if teacher.checkpoint is not None and quality.own_weights:
+        told = f"teacher.quality.name = '{quality.name}' makes weights of its own; leave one of them out"
+        problems.append(f"teacher.checkpoint = '{teacher.checkpoint}': {told}")
+    teaches = any(needs_teacher(term) for term in config.objective.terms.values())
+    if teaches and config.data.shift is None and quality.takes("shift", parts=("data",)):
+        problems.append(no_shift(config.data.name))
+    scales = {"logit_scale": teacher.logit_scale, "match_entropy": teacher.match_entropy}
+    given = {name: value for name, value in scales.items() if value is not None}
+    if len(given) == 2:
+        told = "both multiply the logits; set one of them"
+        problems.append(f"teacher.logit_scale = {teacher.logit_scale}, teacher.match_entropy: {told}")
+    if not quality.is_network:
+        told = f"the targets of the control '{quality.name}' keep the entropy they have"
+        problems += [f"teacher.{name} = {value}: {told}" for name, value in given.items()]
+    if teaches and teacher.match_entropy is not None and config.objective.temperature is None:
+        told = "objective.temperature is needed, at which the student sees the targets"
+        problems.append(f"teacher.match_entropy = {teacher.match_entropy}: {told}")
     return problems
 
 

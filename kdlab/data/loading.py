@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdlab.data.dataset import Dataset, Examples, Reference, Slice
 from kdlab.errors import UserError, nearest
+from kdlab.keys import RESERVED_NAMES
 from kdlab.targets import build, parameters, resolve, spec_errors
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test", "pool")
 _PROVIDED = ("cache_dir", "progress")
 _SLICE_KEYS = ("reference", "ood")
+_NAMES_NEEDED = f"an identifier other than {', '.join(dict.fromkeys((*SPLITS, *RESERVED_NAMES)))} is needed"
 
 
 def load_dataset(
@@ -31,7 +33,8 @@ def load_dataset(
     """The data set of a config with all of its slices.
 
     Args:
-        spec: ``{"name": ..., "_target_": ..., **knobs}``; the target gives a ``Dataset`` without slices.
+        spec: ``{"name": ..., "_target_": ..., **knobs}``; the target gives a ``Dataset``, which may have slices of its
+            own (one of the config's replaces one of the same name).
         slices: slice name -> ``{"_target_": ..., "reference": "twins" | "test", "ood": bool, **knobs}``. The target is
             called as ``target(dataset, **knobs)``, with ``cache_dir`` and ``progress`` where it takes them, and gives
             ``Examples``.
@@ -53,6 +56,8 @@ def load_dataset(
         raise UserError(f"data._target_ = '{spec['_target_']}' gives {type(dataset).__name__}, not kdlab.data.Dataset")
     dataset = dataclasses.replace(dataset, name=str(spec.get("name", dataset.name)))
     check_dataset(dataset)
+    for name, piece in dataset.slices.items():
+        _check_own_slice(dataset, name, piece)
     named = {name: _slice(dataset, name, slices[name], offered) for name in slices}
     return dataclasses.replace(dataset, slices={**dataset.slices, **named})
 
@@ -77,6 +82,22 @@ def data_identity(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"_target_": spec["_target_"], **(knobs if described is None else described(**knobs))}
 
 
+def own_slices(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the slices that a data set brings itself, where its target says them without making data.
+
+    It says them by ``slice_names(**knobs) -> names``, so that ``optimized_metric=<slice>/accuracy`` can be checked
+    before any work. Slices that are not said are measured all the same.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    try:
+        said = getattr(resolve(str(spec.get("_target_"))), "slice_names", None)
+    except UserError:
+        return ()  # reported by the check of the targets
+    return () if said is None else tuple(said(**{name: value for name, value in spec.items() if name != "_target_"}))
+
+
 def shift_errors(spec: Any, *, key: str = "data.shift") -> list[str]:
     """What is wrong with the shift of a data set, called ``target(dataset, examples, severity=..., **knobs)``."""
     if spec is None:
@@ -95,8 +116,8 @@ def slice_errors(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _one_slice_errors(name: str, spec: Mapping[str, Any]) -> list[str]:
     key = f"data.slices.{name}"
-    if name in SPLITS or not name.isidentifier():
-        return [f"{key}: a slice may not be called '{name}': an identifier other than {', '.join(SPLITS)} is needed"]
+    if not _may_be_called(name):
+        return [f"{key}: a slice may not be called '{name}': {_NAMES_NEEDED}"]
     if not isinstance(spec, Mapping):
         return [f"{key} = {spec!r}: a mapping with _target_, reference and ood is needed"]
     problems = []
@@ -205,6 +226,20 @@ def _check_examples(dataset: Dataset, key: str, examples: Examples) -> None:
     values, counts = torch.unique(index, return_counts=True)
     if len(values) != len(index):
         raise UserError(f"{key}: index {int(values[counts > 1][0])} occurs more than once")
+
+
+def _check_own_slice(dataset: Dataset, name: str, piece: Slice) -> None:
+    """Hold a slice that came with the data set to what a configured one is held to."""
+    key = f"data: its own slice '{name}'"
+    if not _may_be_called(name):
+        raise UserError(f"{key}: {_NAMES_NEEDED}")
+    if piece.reference not in get_args(Reference) or not isinstance(piece.ood, bool):
+        raise UserError(f"{key}: reference = {piece.reference!r}, ood = {piece.ood!r}: twins or test, and a bool")
+    _check_slice(dataset, key, piece)
+
+
+def _may_be_called(name: str) -> bool:
+    return name.isidentifier() and name not in (*SPLITS, *RESERVED_NAMES)
 
 
 def _check_slice(dataset: Dataset, key: str, piece: Slice) -> None:

@@ -21,6 +21,8 @@ def _lacks_slices(record: RunRecord, config: RunConfig) -> bool:
     """A slice counts as measured where the record was told the same of it: a knob turned since is another slice."""
     if "slices" not in config.evaluation.sets:
         return False
+    if "slices" not in (record.config.get("evaluation") or {}).get("sets", SETS):
+        return True  # those that come with the data set itself are named in no config
     told, wanted = _slices(record.config), _slices(config.plain)
     return any(
         name not in record.bins or canonical_json(spec) != canonical_json(told.get(name))

@@ -1,0 +1,348 @@
+"""A data set of the user's own in one ``.npz`` file: ``kdlab run data=arrays data.path=FILE.npz``.
+
+What the file holds (``numpy.savez``; nothing in it is ever unpickled):
+
+======================  ==================================================================================
+``inputs``              ``[N, L]``, ``[N, H, W]`` or ``[N, channels, H, W]``, any real type; see ``layout``
+``labels``              ``[N]`` whole numbers, the classes 0 ... C - 1
+``split``               optional, ``[N]``: 0, 1, 2 or ``train``, ``validation``, ``test``
+``slices/NAME/inputs``  optional, a named test set: examples of the same shape
+``slices/NAME/labels``  their labels
+``slices/NAME/rows``    optional: which rows of ``inputs`` (test ones) they are changed copies of; then ``labels``
+                        may be left out, and the slice is measured against these twins instead of the test set
+``slices/NAME/ood``     optional, true or false: whether it counts in ``ood/mean_gap`` (true)
+======================  ==================================================================================
+
+An example's index is its row in ``inputs``; examples of slices without ``rows`` are counted on from there.
+"""
+
+import dataclasses
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kdlab.data.content import content_hash
+from kdlab.data.dataset import Dataset, Examples, Slice
+from kdlab.data.splits import stratified_split
+from kdlab.errors import UserError, nearest
+from kdlab.outputs import IntArray
+from kdlab.streams import numpy_generator
+
+SPLIT_NAMES = ("train", "validation", "test")
+TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
+Layout = Literal["channels_first", "channels_last", "signals"]
+Standardise = Literal["channel", "feature", "none"]
+_SLICE_KEY = re.compile(r"slices/([^/]+)/(inputs|labels|rows|ood)")
+_COLOURS = (1, 3, 4)
+
+Array = npt.NDArray[Any]
+
+
+def arrays(
+    *,
+    path: str,
+    seed: int = 0,
+    train: float | None = None,
+    validation: float | None = None,
+    layout: Layout = "channels_first",
+    standardise: Standardise = "channel",
+    value_range: Sequence[float] | None = None,
+) -> Dataset:
+    """The data set of a file, its own slices included. What the file holds is told at the top of this module.
+
+    Args:
+        path: the ``.npz`` file.
+        seed: the data seed; a file without ``split`` is split by the stream (data, split, seed), stratified.
+        train: share of the training set where the file has no ``split``; None is 0.6.
+        validation: share of the validation set likewise; None is 0.2. The test set is the rest.
+        layout: of inputs with more than two axes. ``channels_first``: grey images ``[N, H, W]`` become
+            ``[N, 1, H, W]``, ``[N, channels, H, W]`` stays. ``channels_last``: ``[N, H, W, channels]`` is turned.
+            ``signals``: ``[N, channels, L]`` stays.
+        standardise: by mean and standard deviation of the training set, over each ``channel``, over each ``feature``
+            (every position of an example: tables), or ``none``.
+        value_range: the darkest and the brightest value a pixel can have, for image corruptions; None is [0, 255] for
+            uint8 images, else what the training set spans.
+
+    Raises:
+        UserError: naming what is wrong in the file and where.
+    """
+    content = _read(Path(path))
+    inputs = _arranged(_needed(content, "inputs", path), layout=layout, name="inputs")
+    labels = _labels(_needed(content, "labels", path), count=len(inputs), name="labels")
+    rows = _rows(content.get("split"), labels, seed=seed, shares=(train, validation))
+    num_classes = _num_classes(labels, rows[0])
+    statistics = _Statistics.of(inputs[rows[0]], standardise)
+    train_set, validation_set, test_set = (
+        Examples(statistics.apply(inputs[part]), _tensor(labels[part]), _tensor(part)) for part in rows
+    )
+    facts: dict[str, Any] = {"seed": seed, "mean": statistics.fact("mean"), "std": statistics.fact("std")}
+    if inputs.ndim == 4:
+        grey = content["inputs"].dtype == np.uint8
+        facts["value_range"] = _value_range(value_range, inputs[rows[0]], grey=grey)
+    dataset = Dataset("arrays", num_classes, train_set, validation_set, test_set, facts=facts)
+    found = _slices(content, inputs, labels, dataset, statistics=statistics, layout=layout)
+    return dataclasses.replace(dataset, slices=found)
+
+
+def _identity(*, path: str, **knobs: Any) -> dict[str, Any]:
+    """The content of the file in the place of its path, and what is done to it before training."""
+    told = {"train": None, "validation": None, "layout": "channels_first", "standardise": "channel", **knobs}
+    told.pop("value_range", None)  # read by slices alone
+    return {**told, "content": content_hash(Path(path).expanduser(), key="data.path")}
+
+
+def _slice_names(*, path: str, **_: Any) -> tuple[str, ...]:
+    """The names of the slices in the file, read from its directory alone."""
+    file = Path(path).expanduser()
+    content_hash(file, key="data.path")  # one message for a file that cannot be read
+    try:
+        with zipfile.ZipFile(file) as archive:
+            keys = [name.removesuffix(".npy") for name in archive.namelist()]
+    except zipfile.BadZipFile:
+        return ()  # told in full when the data is read
+    return tuple(sorted({found[1] for key in keys if (found := _SLICE_KEY.fullmatch(key))}))
+
+
+arrays.identity = _identity  # type: ignore[attr-defined]
+arrays.slice_names = _slice_names  # type: ignore[attr-defined]
+
+
+def _read(path: Path) -> dict[str, Array]:
+    """Every array of the file.
+
+    Raises:
+        UserError: it cannot be read, is no ``.npz``, is damaged, or holds pickled objects or unknown keys.
+    """
+    path = path.expanduser()
+    key = f"path = '{path}'"
+    try:
+        with zipfile.ZipFile(path):
+            pass  # numpy takes what is no zip for a pickle, and says so
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{key}: not an .npz file, or a damaged one: {error}") from error
+    except OSError as error:
+        raise UserError(f"{key}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{key}: {error}; arrays of objects are never unpickled") from error
+    known = ("inputs", "labels", "split")
+    unknown = [name for name in content if name not in known and not _SLICE_KEY.fullmatch(name)]
+    if unknown:
+        hint = nearest(unknown[0], (*known, "slices/NAME/inputs", "slices/NAME/labels", "slices/NAME/rows"))
+        raise UserError(f"{key}: unknown array '{unknown[0]}'; {hint}")
+    return content
+
+
+def _needed(content: Mapping[str, Array], name: str, path: str) -> Array:
+    if name not in content:
+        raise UserError(f"path = '{path}': the file has no array '{name}'; it has {', '.join(content) or 'none'}")
+    return content[name]
+
+
+def _arranged(found: Array, *, layout: Layout, name: str) -> npt.NDArray[np.float32]:
+    """Inputs as ``[N, L]``, ``[N, channels, L]`` or ``[N, channels, H, W]``, finite float32."""
+    if found.dtype.kind not in "uifb":
+        raise UserError(f"{name}: {found.dtype} is no type of real numbers")
+    if layout == "channels_last" and found.ndim in (3, 4):
+        found = np.moveaxis(found, -1, 1) if found.ndim == 4 else found[:, None]
+    elif layout != "signals" and found.ndim == 3:
+        found = found[:, None]
+    elif layout == "channels_first" and found.ndim == 4 and _looks_channels_last(found.shape):
+        raise UserError(f"{name}: shape {list(found.shape)} looks like channels last; set data.layout=channels_last")
+    if found.ndim not in ((2, 3) if layout == "signals" else (2, 4)):
+        allowed = "[N, L] or [N, channels, L]" if layout == "signals" else "[N, L], [N, H, W] or four axes"
+        raise UserError(f"{name}: shape {list(found.shape)} with data.layout={layout}: {allowed} is needed")
+    if found.size == 0:
+        raise UserError(f"{name}: shape {list(found.shape)} is empty")
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is told as such
+        inputs = np.ascontiguousarray(found, dtype=np.float32)
+    finite = np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"{name}: row {int(np.argmin(finite))} holds NaN or infinity ({int((~finite).sum())} such rows)"
+        )
+    return inputs
+
+
+def _looks_channels_last(shape: Sequence[int]) -> bool:
+    return shape[-1] in _COLOURS and shape[1] not in _COLOURS
+
+
+def _labels(found: Array, *, count: int, name: str) -> IntArray:
+    if found.ndim != 1:
+        raise UserError(f"{name}: shape {list(found.shape)}: one whole number per example is needed, [N]")
+    if found.dtype.kind not in "uib":
+        raise UserError(f"{name}: {found.dtype}: whole numbers are needed, the classes 0 ... C - 1")
+    if len(found) != count:
+        raise UserError(f"{name}: {len(found)} of them for {count} inputs")
+    labels = found.astype(np.int64)
+    if (labels < 0).any():
+        at = int(np.argmax(labels < 0))
+        raise UserError(f"{name}: row {at} has {found[at]}; classes are 0 ... C - 1")
+    return labels
+
+
+def _rows(
+    split: Array | None, labels: IntArray, *, seed: int, shares: tuple[float | None, float | None]
+) -> tuple[IntArray, ...]:
+    """The rows of train, validation and test."""
+    if split is None:
+        train, validation = (
+            default if share is None else share
+            for share, default in zip(shares, (TRAIN_SHARE, VALIDATION_SHARE), strict=True)
+        )
+        if not (train > 0 and validation > 0 and train + validation < 1):
+            raise UserError(f"train, validation = {train}, {validation}: shares > 0 that sum below 1 are needed")
+        parts = stratified_split(
+            labels, fractions=(train, validation), generator=numpy_generator("data", "split", seed)
+        )
+    else:
+        given = [f"{name} = {share}" for name, share in zip(SPLIT_NAMES[:2], shares, strict=True) if share is not None]
+        if given:
+            raise UserError(f"{', '.join(given)}: the file has a split of its own")
+        parts = _told_rows(split, count=len(labels))
+    for name, part in zip(SPLIT_NAMES, parts, strict=True):
+        if len(part) == 0:
+            raise UserError(f"split: no example belongs to {name}")
+    return parts
+
+
+def _told_rows(split: Array, *, count: int) -> tuple[IntArray, ...]:
+    if split.shape != (count,):
+        raise UserError(f"split: shape {list(split.shape)} for {count} inputs")
+    if split.dtype.kind == "S":
+        split = np.char.decode(split)
+    if split.dtype.kind not in "Uui":
+        raise UserError(f"split: {split.dtype}: 0, 1, 2 or {', '.join(SPLIT_NAMES)} are needed")
+    allowed = SPLIT_NAMES if split.dtype.kind == "U" else (0, 1, 2)
+    known = np.isin(split, allowed)
+    if not known.all():
+        at = int(np.argmin(known))
+        raise UserError(f"split: row {at} has {split[at].item()!r}; 0, 1, 2 or {', '.join(SPLIT_NAMES)} are needed")
+    return tuple(np.flatnonzero(split == value) for value in allowed)
+
+
+def _num_classes(labels: IntArray, train: IntArray) -> int:
+    """C, with every class in the training set."""
+    num_classes = int(labels.max()) + 1
+    if num_classes < 2:
+        raise UserError("labels: all are 0; at least two classes are needed")
+    present = np.zeros(num_classes, dtype=bool)
+    present[labels[train]] = True
+    if not present.all():
+        absent = np.flatnonzero(~present)
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise UserError(
+            f"labels: class {int(absent[0])}{more} of 0 ... {num_classes - 1} has no training example: nothing could "
+            "learn it"
+        )
+    return num_classes
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """Mean and standard deviation of the training set, in the shape that is subtracted from an example."""
+
+    mean: npt.NDArray[np.float32]
+    std: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, train: npt.NDArray[np.float32], standardise: Standardise) -> "_Statistics":
+        if standardise == "none":
+            return cls(np.zeros((), np.float32), np.ones((), np.float32))
+        axes: tuple[int, ...] = (0,)
+        if standardise == "channel":
+            axes = tuple(axis for axis in range(train.ndim) if axis != 1 or train.ndim == 2)
+        mean = train.mean(axis=axes, dtype=np.float64, keepdims=True)[0]
+        std = train.std(axis=axes, dtype=np.float64, keepdims=True)[0]
+        std[std < np.finfo(np.float32).tiny] = 1.0  # what never changes in training is centred alone
+        return cls(mean.astype(np.float32), std.astype(np.float32))
+
+    def apply(self, inputs: npt.NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray((inputs - self.mean) / self.std))
+
+    def fact(self, name: str) -> float | npt.NDArray[np.float32]:
+        """One number where there is one, as other data sets have it."""
+        value: npt.NDArray[np.float32] = getattr(self, name)
+        return float(value.reshape(-1)[0]) if value.size == 1 else value
+
+
+def _value_range(told: Sequence[float] | None, train: npt.NDArray[np.float32], *, grey: bool) -> tuple[float, float]:
+    if told is not None:
+        if len(told) != 2 or not told[0] < told[1]:
+            raise UserError(f"value_range = {list(told)}: [darkest, brightest] is needed")
+        return (float(told[0]), float(told[1]))
+    return (0.0, 255.0) if grey else (float(train.min()), float(train.max()))
+
+
+def _slices(
+    content: Mapping[str, Array],
+    inputs: npt.NDArray[np.float32],
+    labels: IntArray,
+    dataset: Dataset,
+    *,
+    statistics: _Statistics,
+    layout: Layout,
+) -> dict[str, Slice]:
+    """The named test sets of the file."""
+    names = sorted({found[1] for key in content if (found := _SLICE_KEY.fullmatch(key))})
+    slices, fresh = {}, len(inputs)
+    for name in names:
+        key = f"slices/{name}"
+        rows = content.get(f"{key}/rows")
+        if f"{key}/inputs" not in content:
+            raise UserError(f"{key}: the file has no array '{key}/inputs'")
+        made = _arranged(content[f"{key}/inputs"], layout=layout, name=f"{key}/inputs")
+        if made.shape[1:] != inputs.shape[1:]:
+            raise UserError(
+                f"{key}/inputs: examples of shape {list(made.shape[1:])}, inputs has {list(inputs.shape[1:])}"
+            )
+        told = content.get(f"{key}/labels")
+        if told is None and rows is None:
+            raise UserError(f"{key}: 'labels' is needed, or 'rows' of the examples that these are copies of")
+        index = np.arange(fresh, fresh + len(made)) if rows is None else _twins(rows, dataset, len(made), name=key)
+        own = labels[index] if told is None else _labels(told, count=len(made), name=f"{key}/labels")
+        if rows is not None and (own != labels[index]).any():
+            at = int(np.argmax(own != labels[index]))
+            raise UserError(f"{key}/labels: {own[at]} at {at}, but row {index[at]} of labels has {labels[index[at]]}")
+        if own.max() >= dataset.num_classes:
+            raise UserError(f"{key}/labels: {own.max()} is none of the {dataset.num_classes} classes")
+        fresh += 0 if rows is not None else len(made)
+        examples = Examples(statistics.apply(made), _tensor(own), _tensor(index))
+        slices[name] = Slice(examples, "test" if rows is None else "twins", _ood(content.get(f"{key}/ood"), name=key))
+    return slices
+
+
+def _twins(rows: Array, dataset: Dataset, count: int, *, name: str) -> IntArray:
+    if rows.dtype.kind not in "ui" or rows.shape != (count,):
+        raise UserError(f"{name}/rows: {rows.dtype} of shape {list(rows.shape)}: {count} whole numbers are needed")
+    found = rows.astype(np.int64)
+    known = np.isin(found, dataset.test.index.numpy())
+    if not known.all():
+        raise UserError(f"{name}/rows: {found[np.argmin(known)]} is no row of the test set")
+    values, counts = np.unique(found, return_counts=True)
+    if (counts > 1).any():
+        raise UserError(f"{name}/rows: {values[np.argmax(counts > 1)]} stands there twice")
+    return found
+
+
+def _ood(told: Array | None, *, name: str) -> bool:
+    if told is None:
+        return True
+    if told.shape != () or told.dtype.kind != "b":
+        raise UserError(f"{name}/ood: one true or false is needed")
+    return bool(told)
+
+
+def _tensor(values: IntArray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))
