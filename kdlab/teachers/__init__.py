@@ -1,6 +1,6 @@
 """Teachers: frozen providers of ``TeacherOutput``, and the qualities a teacher may have."""
 
-from kdlab.teachers.providers import OnlineTeacher, ScaledTeacher, Teacher, UniformTeacher, scaled
+from kdlab.teachers.providers import OnlineTeacher, ScaledTeacher, Teacher, UniformTeacher, scaled, tap_teacher
 from kdlab.teachers.quality import Quality, make_teacher, quality_errors
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "make_teacher",
     "quality_errors",
     "scaled",
+    "tap_teacher",
 ]

@@ -6,13 +6,14 @@ are bit-identical after a fit.
 
 import copy
 import math
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from kdlab.errors import UserError
-from kdlab.models import as_output
+from kdlab.models import as_output, feature_names, tap
 from kdlab.outputs import TeacherOutput
 
 
@@ -26,7 +27,7 @@ class Teacher(Protocol):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What it can give to terms: ``logits``, and ``features.<name>`` for each named feature."""
+        """What it can give to terms: ``logits``, and ``features.<name>`` for each named feature and submodule."""
         ...
 
     def __call__(self, inputs: Tensor, index: Tensor) -> TeacherOutput:
@@ -36,6 +37,18 @@ class Teacher(Protocol):
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Teacher":
         """Move it and return it."""
         ...
+
+
+def tap_teacher(teacher: Teacher, names: Iterable[str]) -> None:
+    """Ask a teacher for features by module path: a transformed one hands it on to the ``teacher`` it transforms.
+
+    A provider without a network of its own (a control, a cache) has the features it has.
+    """
+    behind: Any = teacher
+    while not hasattr(behind, "tap") and hasattr(behind, "teacher"):
+        behind = behind.teacher
+    if hasattr(behind, "tap"):
+        behind.tap(names)
 
 
 class OnlineTeacher:
@@ -54,9 +67,13 @@ class OnlineTeacher:
         if not isinstance(known, int):
             raise UserError("teacher: the model has no num_classes of its own, pass num_classes to OnlineTeacher")
         self.num_classes = known
-        self.provides = frozenset({"logits", *(f"features.{name}" for name in getattr(model, "feature_names", ()))})
+        self.provides = frozenset({"logits", *(f"features.{name}" for name in feature_names(model))})
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self._modules = tuple(self.model.modules())
+
+    def tap(self, names: Iterable[str]) -> None:
+        """Give these features too from now on: names of the network's own, or the paths of its submodules."""
+        tap(self.model, names)
 
     def __call__(self, inputs: Tensor, index: Tensor) -> TeacherOutput:
         """Run the network; ``no_grad`` and not ``inference_mode``, whose outputs a term cannot save for backward."""

@@ -10,7 +10,7 @@ from kdlab.errors import UserError
 from kdlab.models import MLP, CNN1d
 from kdlab.objectives import soft_targets
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
-from kdlab.teachers import OnlineTeacher, ScaledTeacher, Teacher, UniformTeacher, scaled
+from kdlab.teachers import OnlineTeacher, ScaledTeacher, Teacher, UniformTeacher, scaled, tap_teacher
 
 SHAPE = (1, 12)
 
@@ -115,8 +115,21 @@ def test_online_answers_as_the_model_in_eval_mode() -> None:
 def test_provides_names_the_features() -> None:
     model = MLP(input_shape=SHAPE, num_classes=4, depth=2)
     provided = OnlineTeacher(model).provides
-    assert provided == {"logits", "features.hidden1", "features.hidden2", "features.penultimate"}
+    own = {"logits", "features.hidden1", "features.hidden2", "features.penultimate"}
+    assert provided == own | {f"features.{path}" for path, _ in model.named_modules() if path}
     assert ScaledTeacher(OnlineTeacher(model), scale=2).provides == provided
+
+
+def test_features_by_module_path_are_asked_for_through_what_transforms_the_teacher() -> None:
+    model, (inputs, index) = MLP(input_shape=SHAPE, num_classes=4, depth=2).eval(), examples()
+    teacher = ScaledTeacher(ScaledTeacher(OnlineTeacher(model), scale=2), scale=3)
+    tap_teacher(teacher, ["blocks.1.affine", "hidden1"])
+    tap_teacher(UniformTeacher(4), ["hidden1"])  # nothing to ask
+    features = teacher(inputs, index).features
+    assert set(features) == {*model.feature_names, "blocks.1.affine"}
+    torch.testing.assert_close(features["blocks.1.affine"], model.blocks[1].affine(model(inputs).features["hidden1"]))
+    assert not features["blocks.1.affine"].requires_grad
+    assert set(model(inputs).features) == set(model.feature_names)  # the copy is tapped, not the user's network
 
 
 def test_a_plain_network_needs_its_class_count() -> None:
@@ -124,7 +137,7 @@ def test_a_plain_network_needs_its_class_count() -> None:
     with pytest.raises(UserError, match="num_classes"):
         OnlineTeacher(plain)
     teacher = OnlineTeacher(plain, num_classes=4)
-    assert teacher.provides == {"logits"}
+    assert teacher.provides == {"logits", "features.0", "features.1"}
     assert teacher(*examples()).logits.shape == (6, 4)
 
 
