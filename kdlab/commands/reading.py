@@ -1,4 +1,4 @@
-"""``kdlab evaluate`` and ``list``: the commands that read the store."""
+"""``kdlab evaluate``, and how commands that only read the store are told what to do."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,6 @@ from typing import Any
 
 from kdlab.errors import UserError, nearest
 from kdlab.experiments.lab import say
-from kdlab.records import studies
-from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
 from kdlab.schema import RunConfig
 
@@ -115,61 +113,3 @@ def _changed(path: str, saved: Mapping[str, Any], asked: Mapping[str, Any], over
         elif key in keys:
             found[name] = value
     return found
-
-
-def list_runs(words: list[str]) -> int:
-    """``kdlab list [STUDY] [store.root=...]``."""
-    asked = parse(words, command="list")
-    here = settings(asked.overrides, command="list", reads=("store.root",))
-    store = Store(Path(here.store.root), say=say)
-    if asked.names:
-        return _list_study(asked.names[0], store)
-    known = studies.studies(store.root) if store.root.is_dir() else []
-    for name in known:
-        study = studies.read_study(store.root, name)
-        ids = {member.run_id for member in study.members} if study else set()
-        say(f"study {name}: {len(ids)} runs, {sum(store.finished(run) is not None for run in ids)} finished")
-    runs = store.ids() if store.root.is_dir() else []
-    if not runs:
-        say(f"no runs in {here.store.root}; kdlab run makes the first")
-        return 0
-    say("")
-    _print_rows([(store.load(run_id), "") for run_id in runs])
-    return 0
-
-
-def _list_study(name: str, store: Store) -> int:
-    study = studies.read_study(store.root, name)
-    if study is None:
-        known = studies.studies(store.root) if store.root.is_dir() else []
-        hint = nearest(name, known) or "the store lists no study"
-        raise UserError(f"no study '{name}' in {store.root}; {hint}")
-    arms: dict[str, list[str]] = {}
-    for member in study.members:
-        arms.setdefault(member.run_id, []).append(member.arm or "")
-    found = {run_id: store.find(run_id) for run_id in arms}
-    rows = [(record, ",".join(dict.fromkeys(filter(None, arms[run_id])))) for run_id, record in found.items() if record]
-    _print_rows(rows)
-    missing = [run_id for run_id, record in found.items() if record is None]
-    failed = sum(record.status == "failed" for record, _ in rows)
-    say(f"\n{len(rows) - failed} finished, {failed} failed, {len(missing)} not run yet")
-    if missing or failed:
-        say(f"run what is missing: {study.header.get('command', 'the same command again')}")
-    return 0
-
-
-def _print_rows(rows: Sequence[tuple[RunRecord, str]]) -> None:
-    header = ("run", "role", "status", "data", "seed", "arm", "accuracy", "ece", "agreement", "asked for with")
-    asked = [set(record.overrides) for record, _ in rows if record.overrides]
-    shared = set.intersection(*asked) if len(asked) > 1 else set()  # what all have tells none apart
-    lines: list[tuple[str, ...]] = [header]
-    for record, arm in sorted(rows, key=lambda row: (row[0].role, row[1], row[0].overrides)):
-        seed = record.seeds.get("teacher" if record.role == "teacher" else "student")
-        numbers = [record.metrics.get(f"test/{key}") for key in ("accuracy", "ece", "agreement")]
-        shown = ["" if value is None else f"{value:.4f}" for value in numbers]
-        own = " ".join(line for line in record.overrides if line not in shared)
-        who = (record.run_id, record.role, record.status, record.data, "" if seed is None else str(seed), arm)
-        lines.append((*who, *shown, own if len(own) <= 60 else own[:57] + "..."))
-    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
-    for line in lines:
-        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

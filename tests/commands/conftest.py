@@ -1,9 +1,16 @@
 """The front door in this process: an empty folder to stand in, a tiny data set of the user's own, and what was said."""
 
+import fcntl
 import json
 import logging
+import os
+import pty
+import re
+import signal
+import struct
 import subprocess
 import sys
+import termios
 from dataclasses import dataclass
 
 import pytest
@@ -159,5 +166,39 @@ def shell(tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "kdlab.commands.cli", *map(str, words)], cwd=cwd or tmp_path, **options
         )
+
+    return run
+
+
+@pytest.fixture
+def on_terminal(tmp_path):
+    """A real process on a terminal: (exit code, what it got without colours and movements, and with)."""
+
+    def run(*words, width=100, cwd=None, kill_at=None, **environment):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
+        env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+        env |= {"TERM": "xterm-256color", **environment}
+        command = [sys.executable, "-m", "kdlab.commands.cli", *map(str, words)]
+        process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=env, start_new_session=True
+        )
+        os.close(theirs)
+        raw = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the last writer has gone
+                break
+            if not piece:
+                break
+            raw += piece
+            if kill_at is not None and kill_at in raw:
+                process.send_signal(signal.SIGINT)
+                kill_at = None
+        os.close(ours)
+        code = process.wait(timeout=60)
+        text = raw.decode("utf-8", errors="replace")
+        return code, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n"), text
 
     return run
