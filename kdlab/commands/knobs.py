@@ -2,22 +2,27 @@
 
 A knob (``objective.alpha``, ``teacher.quality.scale``) is read by interpolation alone. What concerns the teacher is not
 read where no term learns from one, where it is a control without a network, or where a checkpoint or the quality preset
-takes the place of it. Works on the raw config: interpolations must still be there.
+takes the place of it; ``data.shift`` is read by a quality that asks for it. Works on the raw config: interpolations
+must still be there.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from kdlab.errors import UserError
 from kdlab.schema import needs_teacher
+
+if TYPE_CHECKING:
+    from kdlab.teachers import Quality
 
 #: Sections that say where, how often and for whom; they train nothing, so every run reads them.
 BOOKKEEPING = ("study", "store", "report", "tracker", "trainer", "sweeps", "force", "allow_targets", "evaluation")
 _OF_STUDENTS = ("student", "objective", "training")
-_PARTS = ("name", "training", "weights", "outputs", "control")
+_PARTS = ("name", "trained", "training", "terms", "data", "weights", "outputs", "control")
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _KEY = re.compile(r"[A-Za-z_.][\w./-]*")
 
@@ -42,12 +47,17 @@ def unread(cfg: DictConfig, keys: Iterable[str], *, kind: str = "run") -> list[s
 
 def _is_read(key: str, raw: Mapping[str, Any], named: set[str], *, kind: str) -> bool:
     section, _, rest = key.partition(".")
+    teaches = kind == "teacher" or _learns_from_teacher(raw)
+    if key == "objective.temperature" and teaches and _teacher_reads_temperature(raw):
+        return True
     if kind == "teacher" and section in _OF_STUDENTS:
         return False
+    if section == "data" and rest.split(".")[0] == "shift":
+        return teaches and _takes(raw, "shift", parts=("data",))
     if section == "objective" and rest and not rest.startswith("term"):
         return _is_named(key, named)
     if section == "teacher":
-        return (kind == "teacher" or _learns_from_teacher(raw)) and _teacher_reads(rest, raw, named)
+        return teaches and _teacher_reads(rest, raw, named)
     return True
 
 
@@ -65,11 +75,43 @@ def _teacher_reads(rest: str, raw: Mapping[str, Any], named: set[str]) -> bool:
     if head == "quality":
         is_dose = tail and tail.split(".")[0] not in _PARTS
         return _is_named(f"teacher.{rest}", named) if is_dose else True
+    if head == "seed" and _takes(raw, "seed", parts=("weights", "outputs", "control")):
+        return True
     if quality.get("control"):
         return False
+    if head in ("logit_scale", "match_entropy"):
+        preset = _preset(raw)
+        return preset is None or preset.is_network
     if head in ("training", "seed") and teacher.get("checkpoint") is not None:
         return False
+    if head == "training" and quality.get("trained") is False:
+        return False
     return not (head == "training" and tail in (quality.get("training") or {}))
+
+
+def _preset(raw: Mapping[str, Any]) -> "Quality | None":
+    """The quality of a raw config (its doses are of no matter here); None where it is wrong, which others report."""
+    from kdlab.teachers import Quality
+
+    teacher = raw.get("teacher")
+    try:
+        return Quality.from_spec(teacher["quality"]) if isinstance(teacher, Mapping) else None
+    except (UserError, KeyError):
+        return None
+
+
+def _takes(raw: Mapping[str, Any], offered: str, *, parts: tuple[str, ...]) -> bool:
+    """Whether a target of the quality takes by name what kdlab offers from elsewhere in the config."""
+    preset = _preset(raw)
+    return preset is not None and preset.takes(offered, parts=parts)
+
+
+def _teacher_reads_temperature(raw: Mapping[str, Any]) -> bool:
+    """Whether the teacher depends on the temperature it is seen at: by interpolation, or to match an entropy there."""
+    teacher = raw.get("teacher")
+    if not isinstance(teacher, Mapping):
+        return False
+    return teacher.get("match_entropy") is not None or "objective.temperature" in references(teacher, ("teacher",))
 
 
 def _is_named(key: str, named: set[str]) -> bool:

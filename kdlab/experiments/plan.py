@@ -17,6 +17,7 @@ from kdlab.errors import UserError
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import TRAINING_VERSION, identity, run_id
 from kdlab.schema import (
+    HARD_LABELS_ALONE,
     DataConfig,
     RunConfig,
     TeacherConfig,
@@ -30,7 +31,7 @@ from kdlab.teachers import Quality
 #: The sections of a config that concern a scratch twin, and those that concern a teacher.
 TWIN_SECTIONS = ("student", "training", "data", "seed")
 TEACHER_SECTIONS = ("teacher", "data", "seed")
-HARD_LABELS = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}
+HARD_LABELS = HARD_LABELS_ALONE
 
 
 @dataclass(frozen=True)

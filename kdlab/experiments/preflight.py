@@ -22,7 +22,6 @@ from kdlab.training import Recipe, Runtime
 from kdlab.training.distillation import build_optimizer
 from kdlab.training.fit import make_trainer
 
-
 FEW = 8
 """Training examples on which the data part of a quality is tried."""
 

@@ -21,12 +21,13 @@ from kdlab.evaluation.machine import load_average, machine_name, quiet_machine
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.measured_once import measured_once
 from kdlab.experiments.plan import HARD_LABELS
+from kdlab.experiments.teachers import put_together
 from kdlab.models import as_output, build_model
 from kdlab.objectives import Objective, effective_terms
 from kdlab.outputs import Batch
 from kdlab.schema import RunConfig
 from kdlab.targets import build
-from kdlab.teachers import Quality, Teacher, make_teacher
+from kdlab.teachers import UNFITTED, Quality, Teacher
 
 STEP_COST_VERSION = 1
 BLOCKS, STEPS_A_BLOCK, WARMUP = 20, 8, 5
@@ -148,8 +149,7 @@ def _teacher(config: RunConfig, dataset: Dataset) -> Teacher:
     assert config.teacher is not None
     quality = Quality.from_spec(config.teacher.quality)
     network = _network(config.teacher.model, dataset) if quality.needs_network else None
-    made = make_teacher(quality, network, num_classes=dataset.num_classes, validation=dataset.validation)
-    return made.to(device_of(config))
+    return put_together(config, network, dataset, fitted=UNFITTED).to(device_of(config))
 
 
 def _network(spec: Mapping[str, Any], dataset: Dataset) -> nn.Module:

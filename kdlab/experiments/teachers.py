@@ -1,12 +1,13 @@
 """The teacher of a student: found by identity, or trained once, with a full record of its own in the same store.
 
-A teacher that only transforms another (over-confident, ...) shares that parent over all its doses; the record names it.
-Its accuracy on our own loader is measured, and so known, before any student trains.
+A teacher that only transforms another (over-confident, low-bit, ...) shares that parent over all its doses; the record
+names it. Its accuracy on our own loader is measured, and so known, before any student trains.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -17,9 +18,9 @@ from kdlab.errors import UserError
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import train
-from kdlab.experiments.lab import Lab, device_of, say
+from kdlab.experiments.lab import Lab, cache_dir, device_of, say
 from kdlab.experiments.latency import latency_of
-from kdlab.experiments.plan import HARD_LABELS, PlannedRun
+from kdlab.experiments.plan import PlannedRun, scaling, teacher_terms
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective
@@ -28,10 +29,12 @@ from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state, read_state
 from kdlab.schema import RunConfig, TeacherConfig
 from kdlab.streams import stream_seed
-from kdlab.teachers import Quality, Teacher, make_teacher
+from kdlab.teachers import Quality, ScaledTeacher, Teacher, facts_of, make_teacher, matched
 
 NO_TEACHER_OF_ITS_OWN = "a teacher was taught by no other network"
 PARENT_KEYS = ("validation/parent_accuracy", "test/parent_accuracy")
+FACTS = "quality"
+"""Where in the provenance stands what was fitted or counted when the teacher was made."""
 NETWORK_KEYS = ("cost/", "cost/train_seconds", "cost/stack_size", "latency/", "throughput/", *PARENT_KEYS)
 
 
@@ -49,7 +52,7 @@ def obtain_teacher(planned: PlannedRun, lab: Lab, *, force: bool = False) -> Tau
     if planned.parent is not None:
         obtain(planned.parent, lab, teacher_work(planned.parent, lab), force=force)
     record = obtain(planned, lab, teacher_work(planned, lab), force=force)
-    assembled = assemble(planned, lab)
+    assembled = assemble(planned, lab, fitted=record.provenance.get(FACTS, {}))
     return Taught(assembled.provider, record, assembled.network is not None)
 
 
@@ -63,7 +66,8 @@ def teacher_work(planned: PlannedRun, lab: Lab) -> Work:
     def measure(record: RunRecord, config: RunConfig) -> Measured:
         seconds = record.metrics.get("cost/train_seconds")
         asked = replace(planned, config=config)
-        return _measured(asked, assemble(asked, lab), lab, seconds=seconds, parent=_parent(planned, lab))
+        assembled = assemble(asked, lab, fitted=record.provenance.get(FACTS, {}))
+        return _measured(asked, assembled, lab, seconds=seconds, parent=_parent(planned, lab))
 
     return Work(make, measure)
 
@@ -74,19 +78,63 @@ def _parent(planned: PlannedRun, lab: Lab) -> RunRecord | None:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A teacher put together from finished weights: what answers, and the network behind it."""
+    """A teacher put together from finished weights: what answers, and the network that teaches (None: a control)."""
 
     provider: Teacher
     network: nn.Module | None
 
 
-def assemble(planned: PlannedRun, lab: Lab) -> Assembled:
-    """The provider of a planned teacher, from the finished weights of its network."""
-    dataset = lab.dataset(planned.config)
-    quality = _quality(planned.config)
+def assemble(planned: PlannedRun, lab: Lab, *, fitted: Mapping[str, float] = MappingProxyType({})) -> Assembled:
+    """The provider of a planned teacher, from the finished weights of its network.
+
+    Args:
+        planned: the teacher.
+        lab: where it lies.
+        fitted: what was fitted for it when its record was made; what is not there is fitted now.
+    """
+    config, dataset = planned.config, lab.dataset(planned.config)
+    quality = _quality(config)
     network = load_network(planned.parent or planned, lab, dataset) if quality.needs_network else None
-    provider = make_teacher(quality, network, num_classes=dataset.num_classes, validation=dataset.validation)
-    return Assembled(provider, network)
+    provider = put_together(config, network, dataset, fitted=fitted)
+    return Assembled(provider, network if quality.is_network else None)
+
+
+def put_together(
+    config: RunConfig, network: nn.Module | None, dataset: Dataset, *, fitted: Mapping[str, float]
+) -> Teacher:
+    """The teacher of a config over a network: what its quality makes of it, and the scaling on top."""
+    assert config.teacher is not None
+    known: dict[str, Any] = {
+        "train": dataset.train,
+        "predict": lambda teacher, examples: _predicted(teacher, examples, config),
+        "fitted": fitted,
+    }
+    made = make_teacher(
+        _quality(config),
+        network,
+        num_classes=dataset.num_classes,
+        seed=config.teacher.seed,
+        validation=dataset.validation,
+        **known,
+    )
+    on_top = scaling(config)
+    if "match_entropy" in on_top:
+        return matched(made, **on_top["match_entropy"], **known)
+    return ScaledTeacher(made, scale=on_top["logit_scale"]) if on_top else made
+
+
+def training_set(config: RunConfig, examples: Examples, dataset: Dataset) -> Examples:
+    """What a teacher of this config learns from, of these training examples: as they are, or as its quality says."""
+    assert config.teacher is not None
+    return _quality(config).training_set(
+        examples,
+        num_classes=dataset.num_classes,
+        seed=config.teacher.seed,
+        dataset=dataset,
+        shift=config.data.shift,
+        cache_dir=cache_dir(config),
+        progress=config.trainer.progress,
+    )
 
 
 def _quality(config: RunConfig) -> Quality:
@@ -144,38 +192,56 @@ def _predicted(provider: Teacher, examples: Examples, config: RunConfig) -> Pred
 
 
 def _trained(planned: PlannedRun, lab: Lab, desk: Desk) -> Made:
-    """Train a teacher on hard labels (or load the user's weights), and measure it."""
+    """Train a teacher on hard labels (or load the user's weights, or leave the initial ones), and measure it."""
     config = planned.config
     assert config.teacher is not None
-    dataset = lab.dataset(config)
+    dataset, quality = lab.dataset(config), _quality(config)
     network = build_teacher_network(config, dataset)
     seconds: float | None = None
+    weights: Mapping[str, Any] = {}
     if config.teacher.checkpoint is not None:
         load_checkpoint(config.teacher, network)
         facts: dict[str, Any] = {"checkpoint": Path(config.teacher.checkpoint).name}
+    elif not quality.trained:
+        seconds, facts = 0.0, {"steps": 0}
+        network.eval()
     else:
+        objective = Objective.from_specs(teacher_terms(quality))
+        examples = training_set(config, dataset.train, dataset)
         trained = train(
             network,
-            Objective.from_specs({"hard_labels": HARD_LABELS}),
+            objective,
             planned=planned,
             recipe=config.teacher.effective_training(),
-            dataset=dataset,
+            dataset=replace(dataset, train=examples),
             desk=desk,
             role="teacher",
             seed=config.teacher.seed,
         )
-        seconds, facts = trained.seconds, trained.facts
+        seconds, facts, weights = trained.seconds, trained.facts, objective.weights()
+        facts = {**facts, FACTS: _changed(dataset.train, examples)} if quality.data else facts
     provider = make_teacher(Quality(name="standard"), network, num_classes=dataset.num_classes)
     measured = _measured(planned, Assembled(provider, network), lab, seconds=seconds, parent=None)
-    weights = {} if config.teacher.checkpoint is not None else {"hard_labels": 1.0}
     return Made(network, measured, {"weights": weights}, facts)
+
+
+def _changed(before: Examples, after: Examples) -> dict[str, float]:
+    """Shares of a training set that its quality changed."""
+    inputs = (before.inputs != after.inputs).flatten(1).any(1)
+    return {
+        "labels_changed": float((before.labels != after.labels).double().mean()),
+        "inputs_changed": float(inputs.double().mean()),
+    }
 
 
 def _transformed(planned: PlannedRun, lab: Lab) -> Made:
     """Measure a teacher that has no weights of its own."""
     parent = _parent(planned, lab)
     seconds = None if parent is None else parent.metrics.get("cost/train_seconds")
-    return Made(None, _measured(planned, assemble(planned, lab), lab, seconds=seconds, parent=parent), {}, {})
+    assembled = assemble(planned, lab)
+    facts = facts_of(assembled.provider)
+    measured = _measured(planned, assembled, lab, seconds=seconds, parent=parent)
+    return Made(None, measured, {}, {FACTS: facts} if facts else {})
 
 
 def _measured(
@@ -225,5 +291,6 @@ def _reasons(network: nn.Module | None, parent: RunRecord | None) -> dict[str, s
     trained = "a trained teacher is no transformation of another"
     reasons |= dict.fromkeys(PARENT_KEYS, trained if parent is None else "its parent was not measured there")
     if network is None:
-        reasons |= dict.fromkeys(NETWORK_KEYS, "this control has no network")
+        lacking = [key for key in NETWORK_KEYS if parent is None or key not in PARENT_KEYS]
+        reasons |= dict.fromkeys(lacking, "this control has no network")
     return reasons

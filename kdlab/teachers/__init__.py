@@ -1,16 +1,42 @@
 """Teachers: frozen providers of ``TeacherOutput``, and the qualities a teacher may have."""
 
-from kdlab.teachers.providers import OnlineTeacher, ScaledTeacher, Teacher, UniformTeacher, scaled, tap_teacher
-from kdlab.teachers.quality import Quality, make_teacher, quality_errors
+from kdlab.teachers.by_index import PermutedTeacher, VirtualTeacher, virtual
+from kdlab.teachers.low_bit import low_bit
+from kdlab.teachers.providers import (
+    OnlineTeacher,
+    ScaledTeacher,
+    Teacher,
+    UniformTeacher,
+    answers_by_index,
+    facts_of,
+    scaled,
+    tap_teacher,
+)
+from kdlab.teachers.quality import UNFITTED, Quality, make_teacher, quality_errors
+from kdlab.teachers.scaling import calibrated, check_entropy, matched
+from kdlab.teachers.training_data import no_shift, noisy_labels, shifted
 
 __all__ = [
+    "UNFITTED",
     "OnlineTeacher",
+    "PermutedTeacher",
     "Quality",
     "ScaledTeacher",
     "Teacher",
     "UniformTeacher",
+    "VirtualTeacher",
+    "answers_by_index",
+    "calibrated",
+    "check_entropy",
+    "facts_of",
+    "low_bit",
     "make_teacher",
+    "matched",
+    "no_shift",
+    "noisy_labels",
     "quality_errors",
     "scaled",
+    "shifted",
     "tap_teacher",
+    "virtual",
 ]

@@ -6,7 +6,7 @@ are bit-identical after a fit.
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -39,6 +39,16 @@ class Teacher(Protocol):
         ...
 
 
+def answers_by_index(teacher: Teacher) -> bool:
+    """Whether what it says belongs to the example and not to the inputs shown: no random augmentation beside it."""
+    return bool(getattr(teacher, "by_index", False))
+
+
+def facts_of(teacher: Teacher) -> dict[str, float]:
+    """What was fitted or counted when it was made, by name; empty for most."""
+    return dict(getattr(teacher, "facts", {}))
+
+
 def tap_teacher(teacher: Teacher, names: Iterable[str]) -> None:
     """Ask a teacher for features by module path: a transformed one hands it on to the ``teacher`` it transforms.
 
@@ -68,6 +78,7 @@ class OnlineTeacher:
             raise UserError("teacher: the model has no num_classes of its own, pass num_classes to OnlineTeacher")
         self.num_classes = known
         self.provides = frozenset({"logits", *(f"features.{name}" for name in feature_names(model))})
+        self.facts: dict[str, float] = {}
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self._modules = tuple(self.model.modules())
 
@@ -97,6 +108,7 @@ class UniformTeacher:
     """
 
     provides = frozenset({"logits"})
+    is_network = False
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -116,13 +128,15 @@ class ScaledTeacher:
     Args:
         teacher: the teacher it transforms.
         scale: the factor, finite and > 0; the same as a temperature of 1 / scale.
+        facts: what was fitted for it, by name.
     """
 
-    def __init__(self, teacher: Teacher, *, scale: float) -> None:
+    def __init__(self, teacher: Teacher, *, scale: float, facts: Mapping[str, float] | None = None) -> None:
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not (math.isfinite(scale) and scale > 0):
             raise UserError(f"teacher.quality.scale = {scale!r}: a finite number > 0 is needed")
         self.teacher, self.scale = teacher, scale
         self.num_classes, self.provides = teacher.num_classes, teacher.provides
+        self.by_index, self.facts = answers_by_index(teacher), {**facts_of(teacher), **(facts or {})}
 
     def __call__(self, inputs: Tensor, index: Tensor) -> TeacherOutput:
         """``scale * logits``; features are the parent's."""
