@@ -12,7 +12,7 @@ from torch import Tensor
 from kdlab.data.dataset import Dataset, Examples, Reference, Slice
 from kdlab.errors import UserError, nearest
 from kdlab.keys import RESERVED_NAMES
-from kdlab.targets import build, parameters, resolve, spec_errors
+from kdlab.targets import accepted, build, parameters, resolve, spec_errors
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -49,7 +49,7 @@ def load_dataset(
         raise UserError("\n".join(problems))
     offered = {"cache_dir": Path(cache_dir), "progress": progress}
     try:
-        dataset = build({key: value for key, value in spec.items() if key != "name"}, **offered)
+        dataset = build(_data_knobs(spec), **offered)
     except UserError as error:
         raise UserError(f"data: {error}") from error
     if not isinstance(dataset, Dataset):
@@ -64,8 +64,20 @@ def load_dataset(
 
 def dataset_errors(spec: Mapping[str, Any]) -> list[str]:
     """What is wrong with the spec of a data set, found without making any data."""
-    knobs = {key: value for key, value in spec.items() if key != "name"}
+    knobs = _data_knobs(spec)
     return spec_errors(knobs, key="data", provided=_PROVIDED) + _value_errors(knobs, key="data")
+
+
+def _data_knobs(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a data set is built with: without its name, and without seed 0 where the target draws nothing."""
+    knobs = {key: value for key, value in spec.items() if key != "name"}
+    try:
+        takes_seed = "seed" in accepted(resolve(str(knobs.get("_target_"))), knobs)
+    except (UserError, TypeError, ValueError):
+        return knobs  # spec_errors says what is wrong with the target
+    if not takes_seed and knobs.get("seed") == 0:
+        del knobs["seed"]
+    return knobs
 
 
 def data_identity(spec: Mapping[str, Any]) -> dict[str, Any]:

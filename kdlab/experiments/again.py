@@ -1,11 +1,13 @@
 """Runs that exist already: are they up to date, evaluate them again from their weights, load their network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
 from kdlab.experiments.currency import missing_evaluation
 from kdlab.experiments.lab import Lab
@@ -13,6 +15,7 @@ from kdlab.experiments.plan import PlannedRun, plan, plan_teacher
 from kdlab.experiments.runs import WEIGHTS, Work, measured_again
 from kdlab.experiments.students import build_student, student_work
 from kdlab.experiments.teachers import build_teacher_network, obtain_teacher, teacher_work
+from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
 from kdlab.records.store import read_record
 from kdlab.records.weights import load_weights, match_state
@@ -60,9 +63,22 @@ def evaluate_again(folder: Path, lab: Lab, config: RunConfig) -> RunRecord:
     record = _record(folder)
     if record.status != "finished":
         raise UserError(f"run {record.run_id} failed ({(record.error or {}).get('message')}): run it again first")
+    _refuse_other_data(record, config)
     work = _work_of(record, lab, config)
     with lab.store.lock(record.run_id):
         return measured_again(record, lab, work, config=config)
+
+
+def _refuse_other_data(record: RunRecord, config: RunConfig) -> None:
+    """A path in a config may hold another file by now: a network is never measured on data it does not belong to."""
+    told: Mapping[str, Any] = record.identity_config
+    while "parent" in told:
+        told = told["parent"]
+    found = {"name": config.data.name, **data_identity(config.data.spec)}
+    if canonical_json(told.get("data", found)) != canonical_json(found):
+        raise UserError(
+            f"run {record.run_id}: its data has changed since it was trained: what lies there is another set"
+        )
 
 
 def _work_of(record: RunRecord, lab: Lab, config: RunConfig) -> Work:
