@@ -19,7 +19,7 @@ from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig, TrainingConfig
 from kdlab.teachers import UNFITTED, Quality
 from kdlab.training import Recipe, Runtime
-from kdlab.training.distillation import build_optimizer
+from kdlab.training.distillation import BY_INDEX_AUGMENTED, answers_by_index, build_optimizer
 from kdlab.training.fit import make_trainer
 
 FEW = 8
@@ -75,9 +75,13 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
         if Quality.from_spec(teacher.quality).trained:
             recipes["teacher.training"] = teacher.effective_training()
         on_top = {"logit_scale": teacher.logit_scale, "match_entropy": teacher.match_entropy}
+        augmented = bool(config.training.augmentation) and plan(config).teacher is not None
         known = {"teacher": teacher.model, "file": teacher.checkpoint, "quality": teacher.quality, **on_top}
         checks.append(
-            (canonical_json({**data, **known, "shift": config.data.shift}), lambda: _try_teacher(config, lab))
+            (
+                canonical_json({**data, **known, "shift": config.data.shift, "augmented": augmented}),
+                lambda: _try_teacher(config, lab, augmented=augmented),
+            )
         )
     runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
     for key, recipe in recipes.items():
@@ -96,8 +100,11 @@ def _try_augmentation(recipe: TrainingConfig, key: str, config: RunConfig, lab: 
         try_augmentation(recipe.augmentation, dataset.train, facts=dataset.facts, key=f"{key}.augmentation")
 
 
-def _try_teacher(config: RunConfig, lab: Lab) -> None:
-    """Build the teacher with weights that nobody trained: every dose is judged where it acts, on a few examples."""
+def _try_teacher(config: RunConfig, lab: Lab, *, augmented: bool) -> None:
+    """Build the teacher with weights that nobody trained: every dose is judged where it acts, on a few examples.
+
+    ``augmented``: whether its student sees changed inputs.
+    """
     teacher, dataset = config.teacher, lab.dataset(config)
     assert teacher is not None
     network = build_teacher_network(config, dataset)
@@ -105,7 +112,9 @@ def _try_teacher(config: RunConfig, lab: Lab) -> None:
         load_checkpoint(teacher, network)
     few = dataset.train.select(torch.arange(min(FEW, len(dataset.train))))
     training_set(config, few, dataset)
-    put_together(config, network, dataset, fitted=UNFITTED)
+    made = put_together(config, network, dataset, fitted=UNFITTED)
+    if augmented and answers_by_index(made):
+        raise UserError(f"teacher.quality.name = '{teacher.quality['name']}': {BY_INDEX_AUGMENTED}")
 
 
 def _try_recipe(recipe: TrainingConfig, key: str) -> None:

@@ -27,6 +27,9 @@ from kdlab.training.monitor import TermMonitor
 
 Factory = Mapping[str, Any] | Callable[..., Any]
 """What makes an optimizer or a schedule: a ``_target_`` spec, or a callable (``partial(torch.optim.SGD, lr=0.1)``)."""
+BY_INDEX_AUGMENTED = (
+    "answers by example index, for the inputs as they were; training.augmentation changes them and must be empty"
+)
 
 
 class Distillation(pl.LightningModule):
@@ -72,10 +75,7 @@ class Distillation(pl.LightningModule):
             raise UserError(f"the teacher has {teacher.num_classes} classes, the student {num_classes}")
         self._by_index = bool(objective.needs) and answers_by_index(teacher)
         if augmented and self._by_index:
-            raise UserError(
-                "the teacher answers by example index, from what it said of the unchanged inputs; augmentation changes "
-                "them: training.augmentation must be empty, or the teacher asked online"
-            )
+            raise UserError(f"the teacher {BY_INDEX_AUGMENTED}")
         self.student = student
         self.objective = objective
         # held in a tuple: a teacher that is an nn.Module must not become a submodule
