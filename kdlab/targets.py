@@ -5,6 +5,7 @@ of what they name before any work starts, and what is rebuilt from a run folder 
 never executes code from it.
 """
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -17,6 +18,10 @@ from kdlab.errors import UserError, nearest
 CODE_KEYS = ("_target_", "function")
 #: Where the things lie that a run folder may name: modules of kdlab that define what configs build, and timm's models.
 SAFE_MODULES = ("kdlab.data.", "kdlab.models.", "kdlab.teachers.", "kdlab.objectives.", "timm.models.", "timm.layers.")
+#: Libraries of which a run folder may name networks (``nn.Module`` classes) and nothing else. Of transformers also what
+#: configures them; its pipelines, ``Auto`` classes, ``from_pretrained`` and trainers fetch or run what they are told.
+SAFE_NETWORKS = ("torch.nn.", "transformers.models.", "kornia.augmentation.")
+LIBRARIES = ("kdlab.", "torch.", "timm.", "transformers.", "kornia.")
 #: Modules below these that do more than build: they write files, or call what they are told.
 UNSAFE_MODULES = ("kdlab.data.cache", "kdlab.data.loading")
 
@@ -55,13 +60,21 @@ def resolve(path: str) -> Callable[..., Any]:
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
     """The named parameters of a callable (of a class: of its ``__init__``), and whether it takes any keyword."""
     found = inspect.signature(target).parameters
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
+    open_ended = _takes_any_keyword(found)
+    if isinstance(target, type) and dataclasses.is_dataclass(target):
+        # the configurations of transformers hide behind their fields that they take more than these (num_labels)
+        init: Callable[..., Any] = target.__init__
+        open_ended |= _takes_any_keyword(inspect.signature(init, follow_wrapped=False).parameters)
     named = {
         name: p
         for name, p in found.items()
         if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     }
     return named, open_ended
+
+
+def _takes_any_keyword(found: Mapping[str, inspect.Parameter]) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values())
 
 
 def accepted(target: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,9 +152,9 @@ def _built(value: Any) -> Any:
 def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config") -> None:
     """Refuse code named outside the allow-list: called on everything that comes from a run folder.
 
-    Allowed are what kdlab's own building rooms define, torch's networks, optimizers and schedules, timm's models, and
-    the user's ``allow`` list (a path, or ``package.*``). The object found is judged, not its name alone:
-    ``torch.os.system`` is not torch's.
+    Allowed are what kdlab's own building rooms define, torch's networks, optimizers and schedules, timm's models,
+    the networks of transformers with their configurations, kornia's augmentations, and the user's ``allow`` list (a
+    path, or ``package.*``). The object found is judged, not its name alone: ``torch.os.system`` is not torch's.
 
     Raises:
         UserError: naming the key and the target, and how a user allows it (``allow_targets``).
@@ -151,8 +164,8 @@ def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config"
             path = config.get(name)
             if _names_code(name, path) and not _is_safe(str(path), allow=tuple(allow)):
                 raise UserError(
-                    f"{key}.{name} = '{path}' comes from a run folder and is neither a building block of kdlab, torch "
-                    f"or timm nor in allow_targets; if you trust it: allow_targets=[{path}]"
+                    f"{key}.{name} = '{path}' comes from a run folder and is neither a building block of kdlab, torch, "
+                    f"timm, transformers or kornia nor in allow_targets; if you trust it: allow_targets=[{path}]"
                 )
         for name, item in config.items():
             refuse_unsafe(item, allow=allow, key=f"{key}.{name}")
@@ -169,25 +182,27 @@ def _names_code(key: str, value: Any) -> bool:
 def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
     if any(path == name or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow):
         return True
-    if not path.startswith(("kdlab.", "torch.", "timm.", "kornia.augmentation.")):
-        return False
-    if any(part.startswith("_") for part in path.split(".")):
+    if not path.startswith(LIBRARIES) or any(part.startswith("_") for part in path.split(".")):
         return False
     target = resolve(path)
     if not inspect.isfunction(target) and not isinstance(target, type):
         return False
     if "." in target.__qualname__:  # a method, or what a function made: not what the module offers
         return False
+    if path.startswith(("kdlab.", "timm.")):
+        return target.__module__.startswith(SAFE_MODULES) and not target.__module__.startswith(UNSAFE_MODULES)
+    return isinstance(target, type) and _is_library_block(target)
+
+
+def _is_library_block(target: type) -> bool:
+    """Whether a class is a network, or what trains or configures one, in the module where its library keeps those."""
+    from torch import nn, optim
+
     home = target.__module__
-    if path.startswith("torch."):
-        from torch import nn, optim
+    if home.startswith("torch.optim."):
+        return issubclass(target, optim.Optimizer | optim.lr_scheduler.LRScheduler)
+    if home.startswith("transformers.models."):
+        from transformers import PretrainedConfig
 
-        blocks = (nn.Module, optim.Optimizer, optim.lr_scheduler.LRScheduler)
-        return (
-            home.startswith(("torch.nn.", "torch.optim.")) and isinstance(target, type) and issubclass(target, blocks)
-        )
-    if path.startswith("kornia."):
-        from torch import nn
-
-        return home.startswith("kornia.augmentation.") and isinstance(target, type) and issubclass(target, nn.Module)
-    return home.startswith(SAFE_MODULES) and not home.startswith(UNSAFE_MODULES)
+        return issubclass(target, nn.Module | PretrainedConfig)
+    return home.startswith(SAFE_NETWORKS) and issubclass(target, nn.Module)

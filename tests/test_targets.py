@@ -86,6 +86,7 @@ REFUSED = [
     "kdlab.data.slices.resolve", "kdlab.models.building.targets.build", "kdlab.models.MLP.forward",
     "kdlab.teachers.quality.targets.resolve", "kdlab.training.fit", "kdlab.commands.api.run", "kdlab.targets.build",
     "kdlab.models.__builtins__.eval", "kdlabels.Net", "torchvision.ops.MLP", "my_package.Net",
+    "torch.nn.Module.to", "torch.optim.swa_utils.AveragedModel",
 ]  # fmt: skip
 
 
@@ -102,13 +103,57 @@ ALLOWED = [
     "torch.optim.lr_scheduler.OneCycleLR", "kdlab.models.MLP", "kdlab.models.CNN2d", "kdlab.teachers.scaled",
     "kdlab.teachers.UniformTeacher", "kdlab.objectives.terms.soft_targets", "kdlab.data.digits.digits",
     "kdlab.data.mnist1d.mnist1d", "kdlab.data.mnist1d.regenerated", "kdlab.data.corruptions.blur",
-    "kdlab.data.slices.label_shift",
+    "kdlab.data.slices.label_shift", "kdlab.models.ResNet", "kdlab.models.hugging_face",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ALLOWED)
 def test_refuse_unsafe_lets_building_blocks_pass(path):
     refuse_unsafe({"a": [{"_target_": "torch.nn.Sequential", "inner": {"_target_": path, "n": 1}}]})
+
+
+OF_LIBRARIES = {
+    "transformers": (
+        ["transformers.ViTForImageClassification", "transformers.ViTConfig", "transformers.models.vit.ViTModel"],
+        [
+            *("transformers.pipeline", "transformers.Trainer", "transformers.TrainingArguments"),
+            *("transformers.AutoModel", "transformers.AutoConfig", "transformers.AutoModelForImageClassification"),
+            *("transformers.AutoModel.from_pretrained", "transformers.ViTForImageClassification.from_pretrained"),
+            *("transformers.ViTConfig.from_dict", "transformers.PreTrainedModel", "transformers.os.system"),
+            *("transformers.ViTImageProcessor", "transformers.utils.hub.cached_file", "transformers.Pipeline"),
+            *("transformers.dynamic_module_utils.get_class_from_dynamic_module", "transformers.models.vit.sys.exit"),
+        ],
+    ),
+    "kornia": (
+        ["kornia.augmentation.RandomAffine", "kornia.augmentation.RandomMixUpV2", "kornia.augmentation.ColorJiggle"],
+        [
+            *("kornia.io.load_image", "kornia.augmentation.Any", "kornia.augmentation.AugmentationSequential.forward"),
+            *("kornia.losses.DiceLoss", "kornia.models.VisionTransformer", "kornia.core.external.os.system"),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("library", OF_LIBRARIES)
+def test_of_these_libraries_networks_pass_and_nothing_else(library):
+    pytest.importorskip(library)
+    allowed, refused = OF_LIBRARIES[library]
+    for path in allowed:
+        assert isinstance(resolve(path), type)
+        refuse_unsafe({"_target_": path})
+    for path in refused:
+        with pytest.raises(UserError):
+            refuse_unsafe({"_target_": path})
+        with pytest.raises(UserError):
+            refuse_unsafe({"_target_": "kdlab.models.hugging_face", "config": [{"_target_": path}]})
+
+
+def test_a_configuration_that_hides_what_it_takes_is_open():
+    transformers = pytest.importorskip("transformers")
+    spec = {"_target_": "transformers.ViTConfig", "num_labels": 3}
+    assert spec_errors(spec, key="student.config") == []
+    assert build(spec).num_labels == 3
+    assert transformers.ViTConfig().num_labels != 3
 
 
 def test_a_function_that_a_slice_calls_is_judged_too():

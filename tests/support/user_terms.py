@@ -20,3 +20,13 @@ def fragile(student, teacher, batch, step, *, patience=5):
     if step >= patience:
         raise OddError("broken", step)
     return (student.logits - teacher.logits).abs().mean(-1)
+
+
+@term(needs=("features.{teacher_layer}",), student_needs=("features.{student_layer}",))
+def same_scale(student, teacher, batch, step, *, teacher_layer, student_layer):
+    """Squared difference of the lengths of two layers' outputs: the layers are named by module path."""
+    lengths = [
+        output.features[layer].flatten(1).norm(dim=1)
+        for output, layer in ((student, student_layer), (teacher, teacher_layer))
+    ]
+    return (lengths[0] - lengths[1]) ** 2
