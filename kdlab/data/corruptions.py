@@ -1,4 +1,4 @@
-"""Image corruptions as slices (``reference: twins``): noise, blur, occlusion, rotation.
+"""Image corruptions as slices (``reference: twins``): seventeen by name and severity, four by a strength of one's own.
 
 All work on pixels scaled to [0, 1] by ``facts["value_range"]`` (the darkest and the brightest value a pixel can have),
 and are clipped to that range, so a strength means the same on every image data set: noise of std 0.2 is a fifth of the
@@ -6,16 +6,196 @@ range. Draws are keyed by the example (``slices.transformed``), so a stronger co
 corruption turned up. Severities after Hendrycks & Dietterich, ICLR 2019, who take several of each.
 """
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import torch
 
+from kdlab.data.cache import Float32Array, cached_array
 from kdlab.data.dataset import Dataset, Examples
-from kdlab.data.slices import transformed
-from kdlab.errors import UserError
+from kdlab.data.distortions import (
+    blurred,
+    brightened,
+    defocused,
+    faded,
+    fogged,
+    motion_blurred,
+    occluded,
+    patched,
+    pixelated,
+    with_impulses,
+    with_noise,
+    with_shot_noise,
+    with_speckle,
+    zoom_blurred,
+)
+from kdlab.data.slices import applied, first_test_examples, slice_seed, transformed
+from kdlab.data.warps import elastic, rotated, sheared, shrunk, translated
+from kdlab.errors import UserError, nearest
 from kdlab.outputs import FloatArray
+
+#: Raised when what a corruption makes of an image changes: what is kept in caches is made again.
+CORRUPTIONS_VERSION = 1
+LARGEST_SEVERITY = 5
+
+Corruption = Literal[
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "speckle_noise",
+    "defocus_blur",
+    "motion_blur",
+    "zoom_blur",
+    "brightness",
+    "contrast",
+    "fog",
+    "pixelate",
+    "rotate",
+    "translate",
+    "shear",
+    "scale",
+    "elastic",
+    "occlusion",
+]
+Severity = Literal[1, 2, 3, 4, 5]
+
+
+class Scale(NamedTuple):
+    """A corruption's strengths.
+
+    Args:
+        function: of one image in [0, 1]; its docstring says what the strength is and its unit.
+        knob: the keyword that takes the strength.
+        neutral: the strength that changes nothing: severity 0.
+        strengths: at severities 1 to 5.
+    """
+
+    function: Callable[..., FloatArray]
+    knob: str
+    neutral: float
+    strengths: tuple[float, float, float, float, float]
+
+    def at(self, severity: float) -> float:
+        """The strength at a severity from 0 to 5, linear between whole ones."""
+        levels = np.arange(LARGEST_SEVERITY + 1)
+        return float(np.interp(severity, levels, (self.neutral, *self.strengths)))
+
+
+#: Strengths at severities 1 to 5. Noise and light: shares of the pixel range; lengths: shares of the shorter side.
+SCALES: dict[str, Scale] = {
+    "gaussian_noise": Scale(with_noise, "std", 0.0, (0.08, 0.12, 0.18, 0.26, 0.38)),
+    "shot_noise": Scale(with_shot_noise, "variance", 0.0, (1 / 60, 1 / 25, 1 / 12, 1 / 5, 1 / 3)),
+    "impulse_noise": Scale(with_impulses, "share", 0.0, (0.03, 0.06, 0.09, 0.17, 0.27)),
+    "speckle_noise": Scale(with_speckle, "std", 0.0, (0.15, 0.2, 0.35, 0.45, 0.6)),
+    "defocus_blur": Scale(defocused, "radius", 0.0, (0.065, 0.085, 0.11, 0.14, 0.18)),
+    "motion_blur": Scale(motion_blurred, "length", 0.0, (0.15, 0.2, 0.26, 0.33, 0.4)),
+    "zoom_blur": Scale(zoom_blurred, "zoom", 0.0, (0.1, 0.18, 0.26, 0.34, 0.42)),
+    "brightness": Scale(brightened, "by", 0.0, (0.1, 0.2, 0.3, 0.4, 0.5)),
+    "contrast": Scale(faded, "contrast", 1.0, (0.6, 0.45, 0.3, 0.2, 0.1)),
+    "fog": Scale(fogged, "density", 0.0, (0.3, 0.45, 0.6, 0.75, 0.9)),
+    "pixelate": Scale(pixelated, "resolution", 1.0, (0.75, 0.6, 0.5, 0.4, 0.3)),
+    "rotate": Scale(rotated, "degrees", 0.0, (8.0, 15.0, 22.0, 30.0, 40.0)),
+    "translate": Scale(translated, "distance", 0.0, (0.06, 0.1, 0.14, 0.18, 0.24)),
+    "shear": Scale(sheared, "slope", 0.0, (0.1, 0.2, 0.3, 0.4, 0.5)),
+    "scale": Scale(shrunk, "size", 1.0, (0.9, 0.8, 0.7, 0.6, 0.5)),
+    "elastic": Scale(elastic, "amplitude", 0.0, (0.02, 0.035, 0.05, 0.065, 0.08)),
+    "occlusion": Scale(patched, "side", 0.0, (0.2, 0.28, 0.36, 0.44, 0.52)),
+}
+
+
+def corrupted(
+    dataset: Dataset,
+    *,
+    corruption: Corruption,
+    severity: Severity,
+    size: int | None = 2000,
+    seed: int | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = True,
+) -> Examples:
+    """A slice: the first test images under a named corruption (``reference: twins``), made once and kept in the cache.
+
+    Args:
+        dataset: an image data set.
+        corruption: one of ``SCALES``.
+        severity: 1 to 5; the strengths are in ``SCALES``.
+        size: number of examples; None (or more than there are) is the whole test set.
+        seed: of the draws; None is the data seed.
+        cache_dir: where they are kept (a folder ``corruptions`` in it); None keeps nothing.
+        progress: show a progress bar on stderr while they are made.
+
+    Raises:
+        UserError: no such corruption or severity, or no images.
+    """
+    if severity not in get_args(Severity) or isinstance(severity, bool):
+        raise UserError(f"severity = {severity!r}: 1, 2, 3, 4 or 5 is needed")
+    examples = first_test_examples(dataset, size)
+    return corrupted_examples(
+        dataset, examples, corruption=corruption, severity=severity, seed=seed, cache_dir=cache_dir, progress=progress
+    )
+
+
+def corrupted_examples(
+    dataset: Dataset,
+    examples: Examples,
+    *,
+    corruption: str,
+    severity: float,
+    seed: int | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = True,
+) -> Examples:
+    """Any images of a data set under a named corruption at a severity from 0 to 5; as ``corrupted`` otherwise.
+
+    An image's draws belong to the image, ``(seed, index)``: they depend neither on the severity nor on the others.
+    """
+    if corruption not in SCALES:
+        raise UserError(f"corruption = {corruption!r}: {nearest(str(corruption), SCALES)}")
+    if not 0 <= severity <= LARGEST_SEVERITY:
+        raise UserError(f"severity = {severity!r}: a number from 0 to {LARGEST_SEVERITY} is needed")
+    scale = SCALES[corruption]
+    strength = scale.at(severity)
+    function = _on_pixels(dataset, partial(scale.function, **{scale.knob: strength}))
+    title = f"{corruption} {severity}"
+
+    def make() -> Float32Array:
+        made = applied(dataset, examples, function=function, seed=seed, progress=progress, title=title)
+        return np.asarray(made.inputs.numpy(), dtype=np.float32)
+
+    if cache_dir is None:
+        inputs = make()
+    else:
+        key = _cache_key(dataset, examples, corruption=corruption, strength=strength, seed=seed)
+        inputs = cached_array(Path(cache_dir) / "corruptions", key, make)
+    return Examples(torch.from_numpy(inputs), examples.labels, examples.index)
+
+
+def _cache_key(
+    dataset: Dataset, examples: Examples, *, corruption: str, strength: float, seed: int | None
+) -> dict[str, Any]:
+    """Everything that decides the values: the images themselves, not what made them."""
+    content = hashlib.sha256(np.ascontiguousarray(examples.inputs.numpy()).data)
+    content.update(np.ascontiguousarray(examples.index.numpy()).data)
+    facts = [np.asarray(dataset.facts.get(name, value), np.float64) for name, value in _FACTS]
+    for fact in facts:
+        content.update(str(fact.shape).encode() + fact.tobytes())
+    return {
+        "version": CORRUPTIONS_VERSION,
+        "scipy": version("scipy"),
+        "content": content.hexdigest(),
+        "shape": list(examples.inputs.shape),
+        "seed": slice_seed(dataset, seed),
+        "corruption": corruption,
+        "strength": strength,
+    }
+
+
+_FACTS: tuple[tuple[str, Any], ...] = (("mean", 0.0), ("std", 1.0), ("value_range", (0.0, 1.0)))
 
 
 def gaussian_noise(dataset: Dataset, *, std: float, size: int | None = None) -> Examples:
@@ -69,44 +249,14 @@ def rotation(dataset: Dataset, *, degrees: float, size: int | None = None) -> Ex
     return _corrupted(dataset, partial(rotated, degrees=degrees), size=size)
 
 
-def with_noise(image: FloatArray, generator: np.random.Generator, *, std: float) -> FloatArray:
-    """``image + std * N(0, 1)``, for an image ``[channels, H, W]``."""
-    return image + std * generator.standard_normal(image.shape)
-
-
-def blurred(image: FloatArray, _: np.random.Generator, *, sigma: float) -> FloatArray:
-    """The image ``[channels, H, W]`` under a Gaussian kernel within each channel, edges repeated."""
-    from scipy.ndimage import gaussian_filter
-
-    return np.asarray(gaussian_filter(image, (0, sigma, sigma), mode="nearest"), dtype=np.float64)
-
-
-def occluded(image: FloatArray, generator: np.random.Generator, *, side: int, fill: float) -> FloatArray:
-    """The image ``[channels, H, W]`` with a square of value ``fill``; its place is uniform over all that fit."""
-    covered = image.copy()
-    # Shares of the free room, so that patches of several sizes lie in corresponding places.
-    top, left = (
-        int(share * (room - side + 1)) for share, room in zip(generator.random(2), image.shape[1:], strict=True)
-    )
-    covered[:, top : top + side, left : left + side] = fill
-    return covered
-
-
-def rotated(image: FloatArray, generator: np.random.Generator, *, degrees: float) -> FloatArray:
-    """The image ``[channels, H, W]`` rotated by ``degrees`` to either side; what comes in from outside is 0."""
-    from scipy.ndimage import rotate
-
-    angle = degrees if generator.random() < 0.5 else -degrees
-    # grid-constant fades out over the border; constant would cut off what lies a rounding error outside.
-    turned = rotate(image, angle, axes=(1, 2), reshape=False, order=1, mode="grid-constant", cval=0.0)
-    return np.asarray(turned, dtype=np.float64)
-
-
 def _corrupted(dataset: Dataset, function: Callable[..., FloatArray], *, size: int | None) -> Examples:
+    return transformed(dataset, function=_on_pixels(dataset, function), size=size)
+
+
+def _on_pixels(dataset: Dataset, function: Callable[..., FloatArray]) -> Callable[..., FloatArray]:
     _image_shape(dataset)
     low, high = dataset.facts["value_range"]
-    on_pixels = partial(_on_unit_range, function=function, low=low, high=high)
-    return transformed(dataset, function=on_pixels, size=size)
+    return partial(_on_unit_range, function=function, low=low, high=high)
 
 
 def _on_unit_range(

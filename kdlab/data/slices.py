@@ -45,7 +45,7 @@ def label_shift(
     counts = _counts(prior, available, limit=len(labels) if size is None else size)
     if counts.sum() == 0:
         raise UserError("the test set allows no row at this prior: a wanted class has too few examples")
-    generator = numpy_generator("data", "slice", _seed(dataset, seed))
+    generator = numpy_generator("data", "slice", slice_seed(dataset, seed))
     rows = [
         generator.permutation(np.flatnonzero(labels == label))[:count]  # one permutation per class: sizes are nested
         for label, count in enumerate(counts)
@@ -60,6 +60,7 @@ def transformed(
     knobs: Mapping[str, Any] | None = None,
     size: int | None = None,
     seed: int | None = None,
+    progress: bool = False,
 ) -> Examples:
     """The first test examples, each passed through a function (``reference: twins``).
 
@@ -74,21 +75,49 @@ def transformed(
         knobs: keywords for the function.
         size: number of examples; None (or more than there are) is the whole test set.
         seed: of the draws; None is the data seed.
+        progress: show a progress bar on stderr.
     """
-    _check_size(size)
     call = partial(_resolved(function, knobs or {}), **(knobs or {}))
-    chosen = dataset.test.select(torch.arange(len(dataset.test))[:size])
+    chosen = first_test_examples(dataset, size)
+    return applied(dataset, chosen, function=call, seed=seed, progress=progress, title=str(function))
+
+
+def first_test_examples(dataset: Dataset, size: int | None) -> Examples:
+    """The first ``size`` test examples; all where it is None or more than there are."""
+    _check_size(size)
+    return dataset.test.select(torch.arange(len(dataset.test))[:size])
+
+
+def applied(
+    dataset: Dataset,
+    examples: Examples,
+    *,
+    function: Callable[..., npt.ArrayLike],
+    seed: int | None = None,
+    progress: bool = False,
+    title: str = "",
+) -> Examples:
+    """Any examples of a data set, each passed through ``function(example, generator)`` as ``transformed`` says."""
+    from tqdm import tqdm
+
     mean, std = (np.asarray(dataset.facts.get(name, value), np.float64) for name, value in (("mean", 0), ("std", 1)))
-    raw = chosen.inputs.numpy().astype(np.float64) * std + mean
-    key = stream_seed("data", "slice", _seed(dataset, seed))
+    raw = examples.inputs.numpy().astype(np.float64) * std + mean
+    key = stream_seed("data", "slice", slice_seed(dataset, seed))
     made = np.empty_like(raw)
-    for row, index in enumerate(chosen.index.tolist()):
-        result = np.asarray(call(raw[row], np.random.default_rng([key, index])))
+    silent = None if progress else True  # None: tqdm itself is silent where the output is no terminal
+    rows = tqdm(examples.index.tolist(), desc=title, unit="example", leave=False, disable=silent)
+    for row, index in enumerate(rows):
+        result = np.asarray(function(raw[row], np.random.default_rng([key, index])))
         if result.shape != raw[row].shape:
-            raise UserError(f"function = {function}: gives shape {result.shape} for an example of {raw[row].shape}")
+            raise UserError(f"function = {title}: gives shape {result.shape} for an example of {raw[row].shape}")
         made[row] = result
     inputs = torch.from_numpy(((made - mean) / std).astype(np.float32))
-    return Examples(inputs, chosen.labels, chosen.index)
+    return Examples(inputs, examples.labels, examples.index)
+
+
+def slice_seed(dataset: Dataset, seed: int | None) -> int:
+    """The seed of a slice's draws: the one told, else the data seed."""
+    return int(dataset.facts.get("seed", 0)) if seed is None else seed
 
 
 def _resolved(function: str | ExampleFunction, knobs: Mapping[str, Any]) -> Callable[..., npt.ArrayLike]:
@@ -104,10 +133,6 @@ def _resolved(function: str | ExampleFunction, knobs: Mapping[str, Any]) -> Call
 def _check_size(size: int | None) -> None:
     if size is not None and size < 1:
         raise UserError(f"size = {size}: at least 1 is needed")
-
-
-def _seed(dataset: Dataset, seed: int | None) -> int:
-    return int(dataset.facts.get("seed", 0)) if seed is None else seed
 
 
 def _prior(num_classes: int, *, ratio: float | None, weights: Sequence[float] | None) -> FloatArray:
