@@ -137,9 +137,10 @@ def test_every_beginning_of_the_order_holds_each_class_at_its_share(labels, seed
 @pytest.mark.parametrize(
     ("names", "prefix"),
     [
-        (("train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"), ""),
-        (("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", "test-images-idx3-ubyte", "test-labels-idx1-ubyte.gz"),
-         "emnist-letters-"),
+        (["train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"],
+         ""),
+        (["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", "test-images-idx3-ubyte",
+          "test-labels-idx1-ubyte.gz"], "emnist-letters-"),
     ],
 )  # fmt: skip
 def test_the_names_of_the_family_are_found_plain_and_packed(tmp_path, names, prefix):
@@ -153,7 +154,7 @@ def test_the_names_of_the_family_are_found_plain_and_packed(tmp_path, names, pre
 
 
 def test_mistakes_are_named(tmp_path):
-    with pytest.raises(UserError, match="root = .*nowhere': no such folder"):
+    with pytest.raises(UserError, match=r"root = .*nowhere': no such folder"):
         idx(root=str(tmp_path / "nowhere"))
     write_set(tmp_path)
     for knobs, said in (
@@ -167,10 +168,10 @@ def test_mistakes_are_named(tmp_path):
         with pytest.raises(UserError, match=said):
             idx(root=str(tmp_path), **knobs)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(7, "u1"))
-    with pytest.raises(UserError, match="t10k-images-idx3-ubyte.gz: 20 images beside 7 labels"):
+    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte.gz: 20 images beside 7 labels"):
         idx(root=str(tmp_path), validation=10)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(20, "i4"))
-    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte.gz: int32 of shape"):
+    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte.gz: int32 of shape"):
         idx(root=str(tmp_path), validation=10)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(UserError, match="lacks t10k-labels-idx1-ubyte"):
@@ -188,5 +189,5 @@ def test_identity_is_what_is_in_the_files_wherever_and_however_packed(tmp_path):
     assert a != data_identity({**TARGET, "root": str(tmp_path / "a"), "train": 20})
     write_idx(tmp_path / "a" / "train-labels-idx1-ubyte.gz", arrays.train_labels[::-1])  # another content, seen at once
     assert data_identity({**TARGET, "root": str(tmp_path / "a")}) != a
-    with pytest.raises(UserError, match="data.root = .*no such folder"):
+    with pytest.raises(UserError, match=r"data.root = .*no such folder"):
         data_identity({**TARGET, "root": str(tmp_path / "none")})
