@@ -1,6 +1,8 @@
 """The jobs that Hydra calls: one composed config in, one run (or one teacher) out."""
 
+import contextlib
 import functools
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from kdlab.commands.composing import Composer, config_dir_of, make_loader
 from kdlab.commands.grid import key_of
 from kdlab.commands.knobs import BOOKKEEPING, section_of
 from kdlab.commands.launching import BASIC_LAUNCHER, first_line
+from kdlab.commands.progress import is_drawn_elsewhere, is_watched
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import PlannedRun
@@ -41,6 +44,12 @@ def _reported(job: Job) -> Job:
                 return None
         if hydra.launcher["_target_"] == BASIC_LAUNCHER:
             return job(cfg)
+        if is_watched():
+            try:
+                with _silent() if is_drawn_elsewhere() else contextlib.nullcontext():
+                    return job(cfg)
+            except Exception as error:
+                raise _portable(error) from None
         words = [cfg.study.arm, *(line for line in _asked() if section_of(key_of(line)) not in BOOKKEEPING)]
         label = " ".join(word for word in words if word)
         try:
@@ -52,6 +61,11 @@ def _reported(job: Job) -> Job:
         return value
 
     return told
+
+
+def _silent() -> contextlib.AbstractContextManager[object]:
+    """Nothing is said in a worker process of a sweep that draws its progress."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _portable(error: Exception) -> Exception:

@@ -1,15 +1,19 @@
 """Running the points of a planned sweep: what is said before, after each, and at the end."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from kdlab.commands.planning import Planning, Point
+from kdlab.commands.progress import Progress, watching
+from kdlab.commands.wording import counted as counted
+from kdlab.commands.wording import duration as duration
+from kdlab.commands.wording import first_line as first_line
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
+from kdlab.records.store import Store
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SHOWN_FAILURES = 6
@@ -36,24 +40,39 @@ def announce(name: str, planning: Planning, todo: Sequence[Point]) -> None:
     )
 
 
-def launch(todo: Sequence[Point], launcher: Launcher, *, planning: Planning) -> list[Any]:
-    """Launch the points: one by one where the launcher works one by one, so that each is reported as it ends.
-
-    Under a launcher that works in parallel each job says by itself how it ended (``jobs.py``).
+def launch(
+    todo: Sequence[Point], launcher: Launcher, *, name: str, planning: Planning, store: Store
+) -> list[JobReturn]:
+    """Launch the points, and tell how each ended: from what it returned where the launcher works one by one, from the
+    store where it works in parallel.
     """
-    lists = [list(point.launch) for point in todo]
-    kind = type(launcher)
-    if f"{kind.__module__}.{kind.__name__}" != BASIC_LAUNCHER:
-        return list(launcher.launch(lists, initial_job_idx=0)) if lists else []
-    results: list[Any] = []
-    labels = _labels(todo, planning)
-    started = time.monotonic()
-    for at, overrides in enumerate(lists):
-        results += launcher.launch([overrides], initial_job_idx=at)
-        seconds = (time.monotonic() - started) / (at + 1) * (len(lists) - at - 1)
-        left = f", about {duration(seconds)} left" if at + 1 < len(lists) else ""
-        say(f"[{at + 1}/{len(lists)}] {labels[at]}: {_outcome(todo[at], results[-1])}{left}")
+    if not todo:
+        return []
+    one_by_one = is_basic(launcher)
+    progress = Progress(name, todo, labels_of(todo, planning), store, tells_ends=not one_by_one)
+    results: list[JobReturn] = []
+    with watching(progress, wanted=todo[0].config.trainer.progress):
+        if one_by_one:
+            for at, point in enumerate(todo):
+                results += launcher.launch([list(point.launch)], initial_job_idx=at)
+                progress.tell(at, outcome_of(results[-1]))
+        else:
+            results += launcher.launch([list(point.launch) for point in todo], initial_job_idx=0)
+    for at, result in enumerate(results):  # what no record told: points that failed before their own run began
+        progress.tell(at, outcome_of(result))
     return results
+
+
+def is_basic(launcher: Launcher) -> bool:
+    """Whether a launcher runs its jobs here, one after the other."""
+    kind = type(launcher)
+    return f"{kind.__module__}.{kind.__name__}" == BASIC_LAUNCHER
+
+
+def outcome_of(result: JobReturn) -> float | BaseException | None:
+    """What a job returned or raised."""
+    value = result._return_value
+    return value if isinstance(value, float | BaseException) else None
 
 
 def sum_up(name: str, planning: Planning, todo: Sequence[Point], results: Sequence[Any], *, lab: Lab) -> None:
@@ -62,7 +81,7 @@ def sum_up(name: str, planning: Planning, todo: Sequence[Point], results: Sequen
     Raises:
         SweepFailedError: with the first failures, when points failed.
     """
-    ended = zip(_labels(todo, planning), todo, results, strict=True)
+    ended = zip(labels_of(todo, planning), todo, results, strict=True)
     failed = [
         f"  {label}: {first_line(result._return_value)} ({lab.store.root.name}/{point.plan.run.run_id}/log.txt)"
         for label, point, result in ended
@@ -79,7 +98,7 @@ def sum_up(name: str, planning: Planning, todo: Sequence[Point], results: Sequen
     raise SweepFailedError("\n".join([*lines, "the same command runs what is missing"]))
 
 
-def _labels(todo: Sequence[Point], planning: Planning) -> list[str]:
+def labels_of(todo: Sequence[Point], planning: Planning) -> list[str]:
     """What tells points apart: the arm, and the overrides that not all points of that arm share."""
     of_arm: dict[str | None, list[set[str]]] = {}
     for point in planning.points:
@@ -88,28 +107,3 @@ def _labels(todo: Sequence[Point], planning: Planning) -> list[str]:
     shared = {arm: set() if alone else set.intersection(*points) for arm, points in of_arm.items()}
     words = [[point.arm, *(line for line in point.overrides if line not in shared[point.arm])] for point in todo]
     return [" ".join(word for word in of_point if word) or "defaults" for of_point in words]
-
-
-def _outcome(point: Point, result: Any) -> str:
-    if result.status is not JobStatus.COMPLETED:
-        return f"FAILED: {first_line(result._return_value)}"
-    value = result._return_value
-    return f"{point.config.optimized_metric} {value:.4f}" if isinstance(value, float) else "done"
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line."""
-    lines = str(error).splitlines() or [""]
-    return lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
-
-
-def counted(number: int, word: str) -> str:
-    """``1 point``, ``2 points``."""
-    return f"{number} {word}" + ("" if number == 1 else "s")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,7 +1,7 @@
 """``kdlab list``: the runs of a store, or of a study with what is missing, as a table with filters.
 
-``kdlab list STUDY role=student objective.temperature=4 'test/accuracy>0.6' sort=-test/accuracy``. A filter names any key
-of a record: its role, status, arm, study, data, seed and quality, a measured key, or a dotted key of its config.
+``kdlab list STUDY role=student objective.temperature=4 'test/accuracy>0.6' sort=-test/accuracy``. A filter names any
+key of a record: its role, status, arm, study, data, seed and quality, a measured key, or a dotted key of its config.
 """
 
 import csv

@@ -64,7 +64,7 @@ def run_sweep(
     announce(sweep.name, planning, todo)
     if todo and sweep.kind == "run":
         measure_latencies([point.config for point in todo], lab)
-    results = launch(todo, launcher, planning=planning)
+    results = launch(todo, launcher, name=sweep.name, planning=planning, store=lab.store)
     sum_up(sweep.name, planning, todo, results, lab=lab)
     return results
 

@@ -1,4 +1,4 @@
-"""Tables for people and for pipes: ``rich`` on a terminal, fitted to its width; plain aligned text, whole, elsewhere."""
+"""Tables: drawn by ``rich`` on a terminal and fitted to its width; plain aligned text, whole, everywhere else."""
 
 import shutil
 import sys

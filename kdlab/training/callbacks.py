@@ -1,5 +1,6 @@
 """What happens at the ends of epochs: curves to whoever listens, checkpoints, a progress bar, keyed dropout."""
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from kdlab.streams import Role, stream_seed
 from kdlab.training.batches import TrainingBatches
+
+#: Set in the environment by a sweep that watches its runs: they draw nothing themselves.
+WATCHED = "KDLAB_WATCHED"
 
 
 class CurveSink(Protocol):
@@ -79,15 +83,17 @@ class EpochStream(pl.Callback):
 
 
 class ProgressLine:
-    """A bar over optimizer steps, moved by the curves; silent where the output is no terminal.
+    """A bar over optimizer steps, moved by the curves; silent where the output is no terminal that can move its cursor.
 
+    Silent too in a run that a sweep watches, here or in a worker process: the sweep draws its line.
     No Lightning callback: Lightning puts its own ``log`` on those.
     """
 
     def __init__(self, label: str, *, steps: int) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=steps, desc=label, unit="step", leave=False, disable=None)
+        silent = WATCHED in os.environ or os.environ.get("TERM") == "dumb"
+        self._bar = tqdm(total=steps, desc=label, unit="step", leave=False, disable=True if silent else None)
 
     def log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
         """Move the bar."""
