@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from kdlab.commands.help import COMMANDS, command_help, main_help
 from kdlab.errors import nearest
@@ -56,7 +57,14 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 
 def entry() -> None:
-    """The console script: exits with the code, and quietly where the reader of the pipe has gone."""
+    """The console script: exits with the code, and quietly where the reader of the pipe has gone.
+
+    Modules in the folder where the user stands can be named as targets, as under ``python -m``; behind all others, so
+    that no file lying there takes the place of a library.
+    """
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)
     code = 0
     try:
         code = main()

@@ -15,11 +15,14 @@ from kdlab.experiments.plan import plan
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, put_together, training_set
+from kdlab.models import as_output
+from kdlab.objectives import Objective
+from kdlab.outputs import Batch
 from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig, TrainingConfig
 from kdlab.teachers import UNFITTED, Quality
 from kdlab.training import Recipe, Runtime
-from kdlab.training.distillation import BY_INDEX_AUGMENTED, answers_by_index, build_optimizer
+from kdlab.training.distillation import BY_INDEX_AUGMENTED, answers_by_index, build_optimizer, listen
 from kdlab.training.fit import make_trainer
 
 FEW = 8
@@ -83,6 +86,9 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
                 lambda: _try_teacher(config, lab, augmented=augmented),
             )
         )
+    networks = {"student": config.student, "teacher": None if teacher is None else [teacher.model, teacher.quality]}
+    wanted = canonical_json({**data, **networks, "terms": config.objective.terms})
+    checks.append((wanted, lambda: _try_features(config, lab)))
     runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
     for key, recipe in recipes.items():
         checks.append((key + canonical_json(recipe.model_dump()), partial(_try_recipe, recipe, key)))
@@ -115,6 +121,28 @@ def _try_teacher(config: RunConfig, lab: Lab, *, augmented: bool) -> None:
     made = put_together(config, network, dataset, fitted=UNFITTED)
     if augmented and answers_by_index(made):
         raise UserError(f"teacher.quality.name = '{teacher.quality['name']}': {BY_INDEX_AUGMENTED}")
+
+
+def _try_features(config: RunConfig, lab: Lab) -> None:
+    """Where terms read features: ask untrained networks for them, and compare them once."""
+    objective = Objective.from_specs(config.objective.terms)
+    if not objective.student_features | objective.teacher_features:
+        return
+    dataset, provider = lab.dataset(config), None
+    if config.teacher is not None and objective.needs:
+        network = build_teacher_network(config, dataset) if _has_network(config) else None
+        provider = put_together(config, network, dataset, fitted=UNFITTED)
+    student = build_student(config, dataset).eval()
+    listen(objective, student=student, teacher=provider)
+    few = dataset.train.select(torch.arange(min(FEW, len(dataset.train))))
+    batch = Batch(few.inputs, few.labels, few.index, torch.ones_like(few.labels, dtype=torch.bool))
+    with torch.no_grad():
+        taught = None if provider is None else provider(few.inputs, few.index)
+        output = as_output(student(few.inputs))
+        try:
+            objective(output, taught, batch, 0)
+        except (RuntimeError, KeyError) as error:
+            raise UserError(f"objective.terms: features do not fit each other: {error}") from error
 
 
 def _try_recipe(recipe: TrainingConfig, key: str) -> None:

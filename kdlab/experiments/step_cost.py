@@ -28,6 +28,7 @@ from kdlab.outputs import Batch
 from kdlab.schema import RunConfig
 from kdlab.targets import build
 from kdlab.teachers import UNFITTED, Quality, Teacher
+from kdlab.training.distillation import listen
 
 STEP_COST_VERSION = 1
 BLOCKS, STEPS_A_BLOCK, WARMUP = 20, 8, 5
@@ -161,6 +162,7 @@ def _step(
 ) -> Callable[[], None]:
     """One bare training step, as a function."""
     network = _network(config.student, dataset).to(batch.inputs.device).train()
+    listen(objective, student=network, teacher=teacher)
     optimizer = build(config.training.optimizer, network.parameters())
 
     def step() -> None:
