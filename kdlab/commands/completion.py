@@ -5,6 +5,7 @@ Hydra's script installed gets answers too). Names are read from folders alone; o
 Hydra makes and a cache keeps, because a TAB has to feel instant. Nothing here imports torch.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from kdlab.errors import UserError
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
+    from omegaconf import DictConfig
 
 FLAGS = ("-sc", "--shell-completion")
 OPTIONS = {
@@ -165,9 +167,11 @@ def _of_command(command: str, rest: Sequence[str], current: str) -> list[str]:
     if command == "list":
         return ([] if names else _ended(_studies(line.store))) + _filters(line, current)
     named = _run_ids(line.store) if command == "evaluate" else _studies(line.store, line.reports)
-    keys = [name for name in line.overrides(current) if name.startswith(READS[command])] if _any(
-        READS[command], current
-    ) or "=" in current or "." in current else []
+    keys = (
+        [name for name in line.overrides(current) if name.startswith(READS[command])]
+        if _any(READS[command], current) or "=" in current or "." in current
+        else []
+    )
     return ([] if names else _ended(named)) + keys
 
 
@@ -372,10 +376,8 @@ def _cached(chosen: Sequence[str], config_dir: Path | None, *, stamps: Sequence[
         found: dict[str, str | None] = json.loads(path.read_text(encoding="utf-8"))
         return found
     tree = _composed(chosen, config_dir)
-    try:
+    with contextlib.suppress(OSError):  # a home that cannot be written costs a fifth of a second a TAB, not the answer
         _keep(path, tree)
-    except OSError:
-        pass  # a home that cannot be written costs a fifth of a second a TAB, not the answer
     return tree
 
 
@@ -430,22 +432,18 @@ def _loader(config_dir: Path | None) -> "ConfigLoader":
     return ConfigLoaderImpl(path)
 
 
-def _leaves(node: object, path: str) -> Iterable[tuple[str, str | None]]:
+def _leaves(node: "DictConfig", path: str) -> Iterable[tuple[str, str | None]]:
     from omegaconf import DictConfig
 
-    if not isinstance(node, DictConfig):
-        return
     for name in node.keys():  # noqa: SIM118 - `in` and `items` hide missing values
-        key = f"{path}.{name}" if path else str(name)
-        child = node._get_node(name)
-        inner = isinstance(child, DictConfig) and not (
-            child._is_none() or child._is_missing() or child._is_interpolation()
-        )
-        if inner and len(child):
+        key, child = f"{path}.{name!s}" if path else str(name), node._get_node(name)
+        if not isinstance(child, DictConfig):
+            yield key, _start(getattr(child, "_value", lambda: None)())
+        elif child._is_none() or child._is_missing() or child._is_interpolation() or not len(child):
+            yield key, ""
+        else:
             yield key, None
             yield from _leaves(child, key)
-        else:
-            yield key, _start(child._value()) if not isinstance(child, DictConfig) else ""
 
 
 def _start(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,7 @@ def _hydra(args: argparse.Namespace, *, kind: str) -> int:
     gc.freeze()
     gc.enable()
     check_sweep_names(args.overrides, config_dir=args.config_dir)
+    check_extras(args.overrides)
     shows = args.cfg is not None or args.info is not None
     many = args.multirun or any(_chooses_sweep(word) for word in args.overrides)
     if many and shows:
@@ -100,6 +102,25 @@ def _hydra(args: argparse.Namespace, *, kind: str) -> int:
 def _chooses_sweep(word: str) -> bool:
     key, _, value = word.lstrip("+").partition("=")
     return key == "sweeps" and value not in ("null", "")
+
+
+#: Choices of Hydra's own groups that come with a package of their own -> where it is, and what installs it.
+EXTRAS = {
+    "hydra/sweeper=optuna": ("hydra_plugins.hydra_optuna_sweeper", "optuna"),
+    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
+}
+
+
+def check_extras(overrides: Sequence[str]) -> None:
+    """Refuse a sweeper or launcher whose package is not installed, before Hydra says so in many lines.
+
+    Raises:
+        UserError: naming what installs it.
+    """
+    for word in overrides:
+        module, extra = EXTRAS.get(word.lstrip("+"), (None, None))
+        if module is not None and importlib.util.find_spec(module) is None:
+            raise UserError(f"{word}: its package is not installed; pip install 'kdlab[{extra}]'")
 
 
 def known_sweeps(config_dir: str | None = None) -> list[str]:

@@ -19,6 +19,7 @@ from kdlab.commands.knobs import section_of
 from kdlab.commands.launching import announce, launch, sum_up
 from kdlab.commands.membership import joined_header, members_of, study_header
 from kdlab.commands.planning import Planning, Point, Sweep, arms_of, plan_points
+from kdlab.commands.search_space import Space, first_trial, is_search, probe, space_of
 from kdlab.experiments.lab import Lab
 from kdlab.records import studies
 from kdlab.records.store import Store
@@ -112,6 +113,9 @@ def dry(overrides: Sequence[str], *, config_dir: str | None = None, many: bool, 
         Store(Path(alone.store.root)).check_writable()
         return
     config = _of_all_points(overrides, composer)
+    if is_search(config):
+        probe(_space(overrides, config), sweep=sweep_of(config, kind=kind), composer=composer)
+        return
     _, planning = planned(overrides, config=config, composer=composer, sweep=sweep_of(config, kind=kind))
     Store(Path(planning.points[0].config.store.root)).check_writable()
 
@@ -120,12 +124,19 @@ def first_point(overrides: Sequence[str], *, config_dir: str | None = None) -> l
     """The overrides of the first point of a sweep, for ``--cfg job``: one config is shown, not sixty."""
     composer = Composer(make_loader(config_dir))
     config = _of_all_points(overrides, composer)
+    if is_search(config):
+        of_hydra = [line for line in overrides if section_of(key_of(line)) == "hydra"]
+        return [*first_trial(_space(overrides, config)), *of_hydra]
     axes, fixed = expand(overrides, grid=grid_of(config))
     arm = next(iter(arms_of(config).values()), [])
     set_by_arm = {key_of(line) for line in arm}
     chosen = [line for line in [*fixed, *(axis.choices[0] for axis in axes)] if key_of(line) not in set_by_arm]
     of_hydra = [line for line in overrides if section_of(key_of(line)) == "hydra"]
     return [*chosen, *arm, *of_hydra]
+
+
+def _space(overrides: Sequence[str], config: DictConfig) -> Space:
+    return space_of(overrides, config, told=[str(line) for line in config.hydra.sweeper.trial])
 
 
 def _of_all_points(overrides: Sequence[str], composer: Composer) -> DictConfig:

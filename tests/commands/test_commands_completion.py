@@ -253,7 +253,10 @@ TABS = {
     ),
     "kdlab run data=digits data.tr\t100": "kdlab run data=digits data.train=100",
 }
-QUOTED = {"bash": "kdlab run 'objective.temp\t4", "zsh": "kdlab run 'objective.temp\t4'"}  # bash closes the quote itself
+QUOTED = {
+    "bash": "kdlab run 'objective.temp\t4",
+    "zsh": "kdlab run 'objective.temp\t4'",
+}  # bash closes the quote itself
 START = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(kdlab completion bash)"'),
     "zsh": (["zsh", "-f", "-i"], 'eval "$(kdlab completion zsh)"; bindkey -e'),
