@@ -22,6 +22,7 @@ from kdlab.teachers import Quality, make_teacher
 
 CONF = names_under(resource("conf"))
 SWEEPS = names_under(resource("sweeps"))
+NEEDS = {"arrays": ["data.path=FILE.npz"], "idx": ["data.root=FOLDER"], "custom": ["data._target_=tiny_data.tiny"]}
 SHAPES = {"cnn1d": (1, 40), "cnn2d": (1, 8, 8), "mlp": (1, 40)}
 
 
@@ -58,8 +59,10 @@ def test_a_file_opens_with_what_it_is_for_and_a_command_that_parses(path):
 @pytest.mark.parametrize("name", [name for name in CONF if "/" in name and "/term/" not in name])
 def test_a_choice_composes_and_builds(name):
     group, _, option = name.rpartition("/")
-    if group == "objective" or group == "data":
-        config = read([f"{group}={option}"])
+    if group == "data":
+        config = read([f"data={option}", *NEEDS.get(option, [])])
+    elif group == "objective":
+        config = read([f"objective={option}"])
     elif group == "student" and option == "cnn2d":
         config = read(["data=digits", f"{group}={option}"])
     else:
