@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kdlab.commands.places import names_under, resource
+from kdlab.commands.wording import option_of
 from kdlab.errors import UserError, nearest
 
 
@@ -51,7 +52,11 @@ def _parse(words: Sequence[str], *, command: str) -> argparse.Namespace:
         raise UserError(f"{command}: {message} (kdlab {command} --help)")
 
     parser.error = refuse  # type: ignore[method-assign]
-    args = parser.parse_intermixed_args(list(words))
+    words, dry_run = option_of(words)
+    args = parser.parse_intermixed_args(words)
+    args.dry_run = dry_run
+    if dry_run is not None and (args.cfg is not None or args.info is not None):
+        refuse("--dry-run and --cfg / --info exclude each other")
     if args.experimental_rerun is not None:
         refuse("--experimental-rerun is not supported; a run repeats with the overrides in its record")
     return args
@@ -75,6 +80,10 @@ def _hydra(args: argparse.Namespace, *, kind: str) -> int:
     if many and shows:
         args.overrides = first_point(args.overrides, config_dir=args.config_dir)
         print("# the first point of the sweep", file=sys.stderr)
+    if args.dry_run is not None:
+        from kdlab.commands.dry_run import dry_run
+
+        return dry_run(args.overrides, config_dir=args.config_dir, many=many, kind=kind, every=args.dry_run == "all")
     args.multirun = many and not shows
     version.setbase("1.3")
     jobs.failures.clear()

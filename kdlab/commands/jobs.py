@@ -160,10 +160,15 @@ def open_lab(config: RunConfig) -> Lab:
     Raises:
         UserError: the store cannot be written.
     """
-    lab = _lab(str(Path(config.store.root).expanduser().absolute()), config.tracker.model_dump_json())
+    lab = lab_of(config)
     lab.store.check_writable()
     lab.tracker.check()
     return lab
+
+
+def lab_of(config: RunConfig) -> Lab:
+    """The same lab, nothing tried and nothing written."""
+    return _lab(str(Path(config.store.root).expanduser().absolute()), config.tracker.model_dump_json())
 
 
 @functools.lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from kdlab.commands.checking import checked, refuse_axes
+from kdlab.commands.closing import close
 from kdlab.commands.composing import Composer, config_dir_of, make_loader, parse_overrides
 from kdlab.commands.grid import Axis, expand, key_of
 from kdlab.commands.knobs import section_of
@@ -66,6 +67,7 @@ def run_sweep(
     if todo and sweep.kind == "run":
         measure_latencies([point.config for point in todo], lab)
     results = launch(todo, launcher, name=sweep.name, planning=planning, store=lab.store)
+    close(sweep.name, store_root=lab.store.root)
     sum_up(sweep.name, planning, todo, results, lab=lab)
     return results
 

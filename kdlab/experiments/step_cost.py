@@ -78,6 +78,14 @@ def measure_step_cost(
     return {"ratio": step_ms / plain_ms, "step_ms": step_ms, "plain_step_ms": plain_ms}
 
 
+def bare_step(config: RunConfig, *, dataset: Dataset) -> Callable[[], None]:
+    """One training step of a config's student (its teacher's forward too) as a function; no weight of it is trained."""
+    objective = Objective.from_specs(config.objective.terms)
+    batch = _batch(dataset, size=_batch_size(config, dataset), device=device_of(config))
+    teacher = _teacher(config, dataset) if objective.needs else None
+    return _step(config, dataset, objective, batch, teacher=teacher)
+
+
 def _timed(step: Callable[[], None], count: int, synchronize: Callable[[], None]) -> list[float]:
     """Milliseconds of each of ``count`` steps."""
     found = []
