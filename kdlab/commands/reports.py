@@ -17,6 +17,7 @@ WORDS = ("question", "hypothesis", "cost", "says")
 def report(words: list[str]) -> int:
     """``kdlab report [STUDY] [--prune] [store.root=...] [report.root=...]``."""
     from kdlab.records.studies import studies
+    from kdlab.reporting.overview import draw_overview
     from kdlab.reporting.report import find_reports
 
     asked = parse(words, command="report", flags=("--prune",))
@@ -35,6 +36,8 @@ def report(words: list[str]) -> int:
     for name in known:
         write(name, store_root=store, report_root=root, prune="--prune" in asked.flags)
         say(str(Path(here.report.root) / name / "README.md"))
+    for path in draw_overview(root):
+        say(str(Path(here.report.root) / path.name))
     readme = root.parent / "README.md"
     if readme.is_file() and rebuild_readme(readme, root):
         say(f"{readme.name}: tables rebuilt")
