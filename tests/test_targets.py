@@ -85,7 +85,8 @@ REFUSED = [
     "kdlab.data.loading.load_dataset",
     "kdlab.data.slices.resolve", "kdlab.models.building.targets.build", "kdlab.models.MLP.forward",
     "kdlab.teachers.quality.targets.resolve", "kdlab.training.fit", "kdlab.commands.api.run", "kdlab.targets.build",
-    "kdlab.models.__builtins__.eval", "kdlabels.Net", "torchvision.ops.MLP", "my_package.Net",
+    "kdlab.models.__builtins__.eval", "kdlabels.Net", "torchvision.ops.MLP", "kornia.io.load_image",
+    "kornia.augmentation.base.getattr_static", "my_package.Net",
     "torch.nn.Module.to", "torch.optim.swa_utils.AveragedModel",
 ]  # fmt: skip
 
@@ -104,6 +105,7 @@ ALLOWED = [
     "kdlab.teachers.UniformTeacher", "kdlab.objectives.terms.soft_targets", "kdlab.data.digits.digits",
     "kdlab.data.mnist1d.mnist1d", "kdlab.data.mnist1d.regenerated", "kdlab.data.corruptions.blur",
     "kdlab.data.slices.label_shift", "kdlab.models.ResNet", "kdlab.models.hugging_face",
+    "kornia.augmentation.RandomCrop", "kornia.augmentation.RandomMixUpV2",
 ]  # fmt: skip
 
 

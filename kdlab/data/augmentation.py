@@ -117,9 +117,7 @@ class Augmentation:
                 told = specs[name]["num_mix"]
                 raise UserError(f"{self.key}.{name}.num_mix = {told!r}: the labels of two examples mix, so 1 is needed")
             if type(self.steps[name]).__name__ == "RandomCutMixV2" and min(self.image_shape[1:]) < 2:
-                raise UserError(
-                    f"{self.key}.{name}: CutMix would do nothing: a box in a signal is empty"
-                )
+                raise UserError(f"{self.key}.{name}: CutMix would do nothing: a box in a signal is empty")
         if len(mixing) > 1:
             raise UserError(f"{self.key}: {', '.join(mixing)} all mix examples: one of them at most")
 

@@ -25,7 +25,7 @@ ALLOWED = {
         *("tracking", "training"),
     },
 }
-HEAVY = {"wandb", "netcal", "matplotlib", "scipy", "pandas", "sklearn", "mnist1d"}
+HEAVY = {"wandb", "netcal", "matplotlib", "scipy", "pandas", "sklearn", "mnist1d", "kornia"}
 ONLY_IN = {
     "wandb": ("kdlab/tracking/wandb.py",),
     "hydra": ("kdlab/commands/", "hydra_plugins/"),
@@ -35,6 +35,7 @@ ONLY_IN = {
     "pandas": ("kdlab/reporting/", "kdlab/commands/api.py"),
     "mnist1d": ("kdlab/data/",),
     "sklearn": ("kdlab/data/",),
+    "kornia": ("kdlab/data/augmentation.py",),
     "pytorch_lightning": ("kdlab/training/",),
     "pydantic": ("kdlab/schema.py", "kdlab/data/loading.py"),
 }

@@ -165,3 +165,24 @@ def test_identities_of_old_stay_valid():
     """A run id that changes without TRAINING_VERSION orphans every run of every store: see ADDED_LATER."""
     found = {name: run.run_id for name, run in golden_points().items()}
     assert found == json.loads(GOLDEN.read_text())[f"training_version {TRAINING_VERSION}"]
+
+
+CROP = {"_target_": "kornia.augmentation.RandomCrop", "padding": 2}
+NOISE = {"_target_": "kornia.augmentation.RandomGaussianNoise", "std": 0.1}
+
+
+def test_augmentation_is_part_of_what_trains_its_order_included():
+    found = {}
+    for name, steps in {
+        "crop": {"crop": CROP}, "wider": {"crop": {**CROP, "padding": 3}},
+        "crop first": {"crop": CROP, "noise": NOISE}, "noise first": {"noise": NOISE, "crop": CROP},
+    }.items():  # fmt: skip
+        student, twin, teacher = ids(training__augmentation=steps)
+        assert teacher == TEACHER
+        found |= {f"{name} student": student, f"{name} twin": twin}
+    assert len({*found.values(), STUDENT, TWIN}) == 10
+    assert ids(training__augmentation={}) == (STUDENT, TWIN, TEACHER)
+    student, twin, teacher = ids(teacher__training__augmentation={"crop": CROP})
+    assert twin == TWIN
+    assert student != STUDENT
+    assert teacher != TEACHER
