@@ -7,7 +7,7 @@ corruption turned up. Severities after Hendrycks & Dietterich, ICLR 2019, who ta
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -135,33 +135,36 @@ def corrupted(
     if severity not in get_args(Severity) or isinstance(severity, bool):
         raise UserError(f"severity = {severity!r}: 1, 2, 3, 4 or 5 is needed")
     examples = first_test_examples(dataset, size)
-    return corrupted_examples(
-        dataset, examples, corruption=corruption, severity=severity, seed=seed, cache_dir=cache_dir, progress=progress
-    )
+    told: dict[str, float] = {corruption: float(severity)}
+    return corrupted_examples(dataset, examples, corruptions=told, seed=seed, cache_dir=cache_dir, progress=progress)
 
 
 def corrupted_examples(
     dataset: Dataset,
     examples: Examples,
     *,
-    corruption: str,
-    severity: float,
+    corruptions: Mapping[str, float],
     seed: int | None = None,
     cache_dir: Path | None = None,
     progress: bool = True,
 ) -> Examples:
-    """Any images of a data set under a named corruption at a severity from 0 to 5; as ``corrupted`` otherwise.
+    """Any images of a data set under some corruptions, one after the other; as ``corrupted`` otherwise.
 
-    An image's draws belong to the image, ``(seed, index)``: they depend neither on the severity nor on the others.
+    An image's draws belong to the image, ``(seed, index)``: they depend neither on the severities nor on the others.
+
+    Args:
+        dataset: an image data set.
+        examples: of any of its splits.
+        corruptions: name -> severity, any number from 0 (no change) to 5.
+        seed: of the draws; None is the data seed.
+        cache_dir: where they are kept; None keeps nothing.
+        progress: show a progress bar on stderr while they are made.
     """
-    if corruption not in SCALES:
-        raise UserError(f"corruption = {corruption!r}: {nearest(str(corruption), SCALES)}")
-    if not 0 <= severity <= LARGEST_SEVERITY:
-        raise UserError(f"severity = {severity!r}: a number from 0 to {LARGEST_SEVERITY} is needed")
-    scale = SCALES[corruption]
-    strength = scale.at(severity)
-    function = _on_pixels(dataset, partial(scale.function, **{scale.knob: strength}))
-    title = f"{corruption} {severity}"
+    strengths = {name: _strength(name, severity) for name, severity in corruptions.items()}
+    low, high = _value_range(dataset)
+    steps = [partial(SCALES[name].function, **{SCALES[name].knob: told}) for name, told in strengths.items()]
+    function = partial(_on_unit_range, functions=steps, low=low, high=high)
+    title = ", ".join(f"{name} {severity:g}" for name, severity in corruptions.items())
 
     def make() -> Float32Array:
         made = applied(dataset, examples, function=function, seed=seed, progress=progress, title=title)
@@ -170,19 +173,27 @@ def corrupted_examples(
     if cache_dir is None:
         inputs = make()
     else:
-        key = _cache_key(dataset, examples, corruption=corruption, strength=strength, seed=seed)
+        key = _cache_key(dataset, examples, strengths=strengths, seed=seed)
         inputs = cached_array(Path(cache_dir) / "corruptions", key, make)
     return Examples(torch.from_numpy(inputs), examples.labels, examples.index)
 
 
+def _strength(corruption: str, severity: float) -> float:
+    if corruption not in SCALES:
+        raise UserError(f"corruption = {corruption!r}: {nearest(str(corruption), SCALES)}")
+    if not 0 <= severity <= LARGEST_SEVERITY:
+        raise UserError(f"severity = {severity!r}: a number from 0 to {LARGEST_SEVERITY} is needed")
+    return SCALES[corruption].at(severity)
+
+
 def _cache_key(
-    dataset: Dataset, examples: Examples, *, corruption: str, strength: float, seed: int | None
+    dataset: Dataset, examples: Examples, *, strengths: Mapping[str, float], seed: int | None
 ) -> dict[str, Any]:
     """Everything that decides the values: the images themselves, not what made them."""
     content = hashlib.sha256(np.ascontiguousarray(examples.inputs.numpy()).data)
     content.update(np.ascontiguousarray(examples.index.numpy()).data)
-    facts = [np.asarray(dataset.facts.get(name, value), np.float64) for name, value in _FACTS]
-    for fact in facts:
+    for name, value in _FACTS:
+        fact = np.asarray(dataset.facts.get(name, value), np.float64)
         content.update(str(fact.shape).encode() + fact.tobytes())
     return {
         "version": CORRUPTIONS_VERSION,
@@ -190,8 +201,7 @@ def _cache_key(
         "content": content.hexdigest(),
         "shape": list(examples.inputs.shape),
         "seed": slice_seed(dataset, seed),
-        "corruption": corruption,
-        "strength": strength,
+        "corruptions": list(strengths.items()),  # in their order: blur after noise is not noise after blur
     }
 
 
@@ -250,20 +260,28 @@ def rotation(dataset: Dataset, *, degrees: float, size: int | None = None) -> Ex
 
 
 def _corrupted(dataset: Dataset, function: Callable[..., FloatArray], *, size: int | None) -> Examples:
-    return transformed(dataset, function=_on_pixels(dataset, function), size=size)
-
-
-def _on_pixels(dataset: Dataset, function: Callable[..., FloatArray]) -> Callable[..., FloatArray]:
-    _image_shape(dataset)
-    low, high = dataset.facts["value_range"]
-    return partial(_on_unit_range, function=function, low=low, high=high)
+    low, high = _value_range(dataset)
+    return transformed(dataset, function=partial(_on_unit_range, functions=[function], low=low, high=high), size=size)
 
 
 def _on_unit_range(
-    image: FloatArray, generator: np.random.Generator, *, function: Callable[..., FloatArray], low: float, high: float
+    image: FloatArray,
+    generator: np.random.Generator,
+    *,
+    functions: Sequence[Callable[..., FloatArray]],
+    low: float,
+    high: float,
 ) -> FloatArray:
-    unit = function((image - low) / (high - low), generator)
-    return low + (high - low) * np.clip(unit, 0.0, 1.0)
+    unit = (image - low) / (high - low)
+    for function in functions:
+        unit = np.clip(function(unit, generator), 0.0, 1.0)
+    return low + (high - low) * unit
+
+
+def _value_range(dataset: Dataset) -> tuple[float, float]:
+    _image_shape(dataset)
+    low, high = dataset.facts["value_range"]
+    return low, high
 
 
 def _image_shape(dataset: Dataset) -> tuple[int, ...]:

@@ -198,19 +198,32 @@ def regenerated(
         "iid_noise_scale": iid_noise_scale,
         "shear_scale": shear_scale,
     }
+    knobs = Knobs.of({**dataset.facts["mnist1d"], **{name: value for name, value in told.items() if value is not None}})
+    chosen = dataset.test.select(torch.arange(len(dataset.test))[:size])
+    return made_again(dataset, chosen, knobs=knobs, cache_dir=cache_dir, progress=progress, title="slice")
+
+
+def made_again(
+    dataset: Dataset,
+    examples: Examples,
+    *,
+    knobs: Knobs,
+    cache_dir: Path,
+    progress: bool = False,
+    title: str = "shift",
+) -> Examples:
+    """Examples of any split of ``mnist1d`` data made from their own seeds with any knobs, standardised as it is."""
     facts = dataset.facts
-    knobs = Knobs.of({**facts["mnist1d"], **{name: value for name, value in told.items() if value is not None}})
-    labels, index = dataset.test.labels[:size], dataset.test.index[:size]
     raw = signals(
-        labels.numpy(),
-        index.numpy(),
+        examples.labels.numpy(),
+        examples.index.numpy(),
         seed=facts["seed"],
         knobs=knobs,
         cache_dir=cache_dir,
         progress=progress,
-        title="slice",
+        title=title,
     )
-    return Examples(_standardised(raw, mean=facts["mean"], std=facts["std"]), labels, index)
+    return Examples(_standardised(raw, mean=facts["mean"], std=facts["std"]), examples.labels, examples.index)
 
 
 def balanced_labels(sizes: Mapping[str, int], *, seed: int) -> dict[str, IntArray]:
@@ -262,7 +275,7 @@ def _make_signals(
 
     templates, arguments = get_templates(), _package_arguments(knobs)
     made = np.empty((len(labels), LENGTH), dtype=np.float32)
-    with _numpy_global_state():
+    with numpy_global_state():
         silent = None if progress else True  # None: tqdm itself is silent where the output is no terminal
         bar = tqdm(range(len(labels)), desc=f"mnist1d {title}", unit="example", leave=False, disable=silent)
         for row in bar:
@@ -280,7 +293,8 @@ def _package_arguments(knobs: Knobs) -> SimpleNamespace:
 
 
 @contextmanager
-def _numpy_global_state() -> Iterator[None]:
+def numpy_global_state() -> Iterator[None]:
+    """Numpy's global generator is afterwards what it was before: the package seeds and uses it."""
     state = np.random.get_state()  # noqa: NPY002
     try:
         yield

@@ -77,7 +77,7 @@ def transformed(
         seed: of the draws; None is the data seed.
         progress: show a progress bar on stderr.
     """
-    call = partial(_resolved(function, knobs or {}), **(knobs or {}))
+    call = resolved_function(function, knobs or {})
     chosen = first_test_examples(dataset, size)
     return applied(dataset, chosen, function=call, seed=seed, progress=progress, title=str(function))
 
@@ -120,14 +120,19 @@ def slice_seed(dataset: Dataset, seed: int | None) -> int:
     return int(dataset.facts.get("seed", 0)) if seed is None else seed
 
 
-def _resolved(function: str | ExampleFunction, knobs: Mapping[str, Any]) -> Callable[..., npt.ArrayLike]:
+def resolved_function(function: str | ExampleFunction, knobs: Mapping[str, Any]) -> Callable[..., npt.ArrayLike]:
+    """A function of one example, found by its import path, with its knobs set.
+
+    Raises:
+        UserError: there is no such function, or it takes no such knob.
+    """
     if not isinstance(function, str):
-        return function
+        return partial(function, **knobs)
     found = resolve(function)
     problems = spec_errors({"_target_": function, "_partial_": True, **knobs}, key="knobs")
     if problems:
         raise UserError("\n".join(problems))
-    return found
+    return partial(found, **knobs)
 
 
 def _check_size(size: int | None) -> None:
