@@ -102,7 +102,8 @@ def factor_of_entropy(logits: Logits, *, entropy: float, temperature: float) -> 
         return mean_entropy(np.asarray(logits, np.float64) * math.exp(log_factor), temperature=temperature) - entropy
 
     flat, sharp = (math.log(bound * temperature) for bound in _FACTOR_BOUNDS)
-    if not excess(sharp) < 0.0 < excess(flat):
+    inside = 0.0 < entropy < math.log(np.shape(logits)[-1])
+    if not (inside and excess(sharp) < 0.0 < excess(flat)):
         reached = (excess(sharp) + entropy, excess(flat) + entropy)
         raise UserError(
             f"no factor on the logits gives them a mean entropy of {entropy:g} nats at temperature {temperature:g}: "

@@ -63,7 +63,7 @@ def shifted(
     """
     if shift is None:
         raise UserError(no_shift(dataset.name))
-    if isinstance(severity, bool) or not isinstance(severity, int | float) or severity < 0:
+    if isinstance(severity, bool) or not isinstance(severity, int | float) or not severity >= 0:
         raise UserError(f"teacher.quality.severity = {severity!r}: a number >= 0 is needed")
     offered = {"cache_dir": cache_dir, "progress": progress} if cache_dir is not None else {"progress": progress}
     try:

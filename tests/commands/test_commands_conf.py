@@ -14,16 +14,18 @@ from kdlab.commands.help import COMMANDS, sweep_question
 from kdlab.commands.hydra_front import _parse, check_sweep_names
 from kdlab.commands.places import header_comment, names_under, resource
 from kdlab.commands.sweeping import _of_all_points, grid_of, planned, sweep_of
+from kdlab.data import Examples
 from kdlab.models import build_model
 from kdlab.objectives import Objective
 from kdlab.schema import EVERY_ARM
 from kdlab.targets import build
-from kdlab.teachers import Quality, make_teacher
+from kdlab.teachers import UNFITTED, Quality, make_teacher
 
 CONF = names_under(resource("conf"))
 SWEEPS = names_under(resource("sweeps"))
 NEEDS = {"arrays": ["data.path=FILE.npz"], "idx": ["data.root=FOLDER"], "custom": ["data._target_=tiny_data.tiny"]}
-SHAPES = {"cnn1d": (1, 40), "cnn2d": (1, 8, 8), "mlp": (1, 40)}
+SHAPES = {"cnn2d": (1, 8, 8)} | {name.rpartition("/")[2]: (1, 8, 8) for name in CONF if "/resnet" in name}
+OWN = ["student._target_=factories.TinyNet", "teacher.model._target_=factories.TinyNet"]
 
 
 def commands_in(path):
@@ -56,25 +58,31 @@ def test_a_file_opens_with_what_it_is_for_and_a_command_that_parses(path):
                 read(overrides)
 
 
-@pytest.mark.parametrize("name", [name for name in CONF if "/" in name and "/term/" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in CONF if "/" in name and "/term/" not in name and name[:5] != "size/"]
+)
 def test_a_choice_composes_and_builds(name):
     group, _, option = name.rpartition("/")
     if group == "data":
         config = read([f"data={option}", *NEEDS.get(option, [])])
     elif group == "objective":
         config = read([f"objective={option}"])
+    elif option == "custom":
+        config = read(["data=digits", "student=custom", "teacher/model=custom", *OWN])
     elif group == "student" and option == "cnn2d":
         config = read(["data=digits", f"{group}={option}"])
     else:
         config = read([f"{group}={option}"])
     assert config.data.name
     if group == "student":
-        build_model(config.student, input_shape=SHAPES[option], num_classes=10, seed_value=0)
+        build_model(config.student, input_shape=SHAPES.get(option, (1, 40)), num_classes=10, seed_value=0)
     elif group == "teacher/model":
-        build_model(config.teacher.model, input_shape=SHAPES[option], num_classes=10, seed_value=0)
+        build_model(config.teacher.model, input_shape=SHAPES.get(option, (1, 40)), num_classes=10, seed_value=0)
     elif group == "teacher/quality":
         network = build_model(config.student, input_shape=(1, 40), num_classes=10, seed_value=0)
-        teacher = make_teacher(Quality.from_spec(config.teacher.quality), network, num_classes=10)
+        known = Examples(torch.randn(4, 1, 40), torch.arange(4), torch.arange(4))
+        offered = {"seed": 0, "train": known, "validation": known, "predict": None, "fitted": UNFITTED}
+        teacher = make_teacher(Quality.from_spec(config.teacher.quality), network, num_classes=10, **offered)
         output = teacher(torch.randn(4, 1, 40), torch.arange(4))
         assert output.logits.shape == (4, 10)
     elif group.startswith("training/"):
@@ -124,8 +132,34 @@ def test_a_sweep_is_planned_whole(name):
 
 def test_the_root_config_names_every_group():
     defaults = yaml.safe_load((resource("conf") / "config.yaml").read_text())["defaults"]
-    named = {
-        key.removeprefix("override ").split("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry
-    }
+    named = {key.split(" ")[-1].split("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry}
     groups = {name.rpartition("/")[0] for name in CONF if "/" in name} - {"objective/term"}
     assert groups <= named
+
+
+@pytest.mark.parametrize("name", [name for name in CONF if name.startswith("size/")])
+def test_a_size_belongs_to_one_network_on_one_data_set(name):
+    group, _, option = name.removeprefix("size/").rpartition("/")
+    data, _, family = option.rpartition("_")
+    slot = {"student": "student", "teacher": "teacher/model"}[group]
+    needed = [f"data={data}", *NEEDS.get(data, [])]
+
+    def width(*words):
+        config = read([*needed, *words])
+        return (config.student if group == "student" else config.teacher.model)["width"]
+
+    content = yaml.safe_load((resource("conf") / f"{name}.yaml").read_text())
+    assert width(f"{slot}={family}") == content["width"]
+    assert width(f"{slot}={family}", f"{slot.replace('/', '.')}.width=7") == 7
+    for other in ("resnet8x4", "resnet20"):
+        own = yaml.safe_load((resource("conf") / slot / f"{other}.yaml").read_text())["width"]
+        assert width(f"{slot}={other}") == own
+
+
+@pytest.mark.parametrize("name", [name for name in CONF if name.startswith("data/")])
+def test_a_data_set_says_nothing_of_a_network_that_is_chosen_beside_it(name):
+    data = name.removeprefix("data/")
+    if not (resource("conf") / f"{name}.yaml").read_text().startswith("# @package _global_"):
+        pytest.skip("no choice of its own")
+    config = read([f"data={data}", *NEEDS.get(data, []), "student=custom", "teacher/model=custom", *OWN])
+    assert set(config.student) == set(config.teacher.model) == {"_target_"}

@@ -49,6 +49,18 @@ READS = {
         ["teacher.model.width", "teacher.checkpoint"],
         ["teacher.training.steps", "teacher.seed"],
     ),
+    "teacher/quality=virtual": (
+        ["teacher/quality", "teacher.seed", "teacher.training.steps", "teacher.checkpoint", "objective.temperature"],
+        ["teacher.logit_scale", "teacher.match_entropy", "teacher.quality.scale"],
+    ),
+    "teacher/quality=untrained": (
+        ["teacher.seed", "teacher.model.width", "teacher.logit_scale", "teacher.match_entropy"],
+        ["teacher.training.steps", "teacher.training.optimizer.lr", "teacher.quality.steps", "data.shift.by"],
+    ),
+    "teacher/quality=label_smoothed": (["teacher.quality.epsilon", "teacher.training.steps"], ["teacher.quality.bits"]),
+    "teacher/quality=label_noise": (["teacher.quality.label_noise"], ["teacher.quality.severity", "data.shift.by"]),
+    "teacher/quality=shifted": (["teacher.quality.severity", "data.shift.by", "data.shift"], ["teacher.quality.scale"]),
+    "teacher/quality=low_bit": (["teacher.quality.bits", "teacher.quality.granularity"], ["teacher.quality.epsilon"]),
     "objective/term=[soft_targets]": (["objective.temperature", "objective.alpha"], []),
     "objective/term=[hard_labels]": (["objective.alpha"], ["objective.temperature", "teacher.seed"]),
 }
@@ -80,6 +92,28 @@ def test_a_teacher_alone_reads_nothing_of_its_students(composer):
         "seed",
     ]
     assert unread(cfg, keys, kind="teacher") == keys[:3]
+
+
+@pytest.mark.parametrize(
+    ("choice", "is_read"),
+    [
+        ([], False),
+        (["teacher/quality=virtual"], True),
+        (["teacher/quality=permuted"], False),
+        (["teacher.match_entropy=1"], True),
+        (["teacher.logit_scale=2"], False),
+    ],
+)
+def test_a_teacher_alone_reads_the_temperature_where_its_targets_depend_on_it(composer, choice, is_read):
+    cfg, _ = composer.compose(["data=tiny", *choice])
+    assert unread(cfg, ["objective.temperature"], kind="teacher") == ([] if is_read else ["objective.temperature"])
+    assert unread(cfg, ["objective.alpha"], kind="teacher") == ["objective.alpha"]
+
+
+@pytest.mark.parametrize(("quality", "is_read"), [("permuted", True), ("calibrated", False)])
+def test_a_checkpoint_leaves_the_seed_to_what_draws_with_it(composer, quality, is_read):
+    cfg, _ = composer.compose(["data=tiny", f"teacher/quality={quality}", "teacher.checkpoint=mine.pt"])
+    assert unread(cfg, ["teacher.seed"]) == ([] if is_read else ["teacher.seed"])
 
 
 @pytest.mark.parametrize(

@@ -32,3 +32,8 @@ def louder(dataset: Dataset, *, factor: float = 2.0) -> Examples:
 def not_a_term(student, teacher, batch, step, *, label_smoothing=0.0):
     """A function with the signature of a term and without its mark."""
     return student.logits.sum(-1)
+
+
+def moved(dataset: Dataset, examples: Examples, *, severity: float, by: float = 1.0) -> Examples:
+    """A shift: every input moved to one side."""
+    return Examples(examples.inputs + by * severity, examples.labels, examples.index)
