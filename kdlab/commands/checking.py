@@ -145,7 +145,7 @@ def _readers(key: str, beside: Sequence[str], *, composer: Composer, kind: str) 
 def _groups(cfg: DictConfig) -> list[str]:
     """The groups that this config chooses from."""
     chosen = [str(name).split("@")[0] for name in cfg.hydra.runtime.choices]
-    return [name for name in dict.fromkeys(chosen) if section_of(name) not in ("hydra", "sweeps")]
+    return [name for name in dict.fromkeys(chosen) if section_of(name) not in ("hydra", "sweeps", "size")]
 
 
 def typed(cfg: DictConfig) -> RunConfig:

@@ -9,7 +9,12 @@ from kdlab.models import build_model, check_model
 from kdlab.targets import spec_errors
 
 CONF = Path(__file__).parents[2] / "conf"
-FILES = sorted([*(CONF / "student").glob("*.yaml"), *(CONF / "teacher" / "model").glob("*.yaml")])
+FILES = sorted(
+    path
+    for group in (CONF / "student", CONF / "teacher" / "model")
+    for path in group.glob("*.yaml")
+    if path.stem != "custom"  # the user names the network
+)
 SHAPES = {"cnn1d": (1, 40), "cnn2d": (1, 8, 8)}
 
 
