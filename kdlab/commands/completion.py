@@ -266,7 +266,7 @@ class Line(NamedTuple):
 
         Hydra would also offer the folders that stand beside ``sweeps/``, which is on its search path.
         """
-        names = {name for folder in self.folders() for name in names_under(folder) if not name.startswith("sweeps/")}
+        names = {name for folder in self.folders() for name in names_under(folder) if not name.startswith(_UNCHOSEN)}
         sweeps = {"sweeps": sorted({name for folder in self._of_sweeps() for name in names_under(folder)})}
         found: dict[str, list[str]] = {}
         for group, _, option in (name.rpartition("/") for name in sorted(names)):
@@ -332,6 +332,10 @@ class Line(NamedTuple):
             if word.lstrip("+~").split("=")[0].split("@")[0] in known or word.startswith("hydra/")
         ]
         return _cached(chosen, self.config_dir, stamps=_stamps([*self.folders(), *self._of_sweeps()]))
+
+
+#: Configs that nobody chooses here: sweeps lie elsewhere too, sizes follow from other choices.
+_UNCHOSEN = ("sweeps/", "size/")
 
 
 def _slots() -> list[str]:
