@@ -17,9 +17,6 @@ An example's index is its row in ``inputs``; examples of slices without ``rows``
 """
 
 import dataclasses
-import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,19 +29,15 @@ from torch import Tensor
 
 from kdlab.data.content import content_hash
 from kdlab.data.dataset import Dataset, Examples, Slice
+from kdlab.data.npz import Array, Layout, arranged, class_labels, needed, read_npz, slice_names, slices_in
 from kdlab.data.splits import stratified_split
-from kdlab.errors import UserError, nearest
+from kdlab.errors import UserError
 from kdlab.outputs import IntArray
 from kdlab.streams import numpy_generator
 
 SPLIT_NAMES = ("train", "validation", "test")
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
-Layout = Literal["channels_first", "channels_last", "signals"]
 Standardise = Literal["channel", "feature", "none"]
-_SLICE_KEY = re.compile(r"slices/([^/]+)/(inputs|labels|rows|ood)")
-_COLOURS = (1, 3, 4)
-
-Array = npt.NDArray[Any]
 
 
 def arrays(
@@ -75,9 +68,9 @@ def arrays(
     Raises:
         UserError: naming what is wrong in the file and where.
     """
-    content = _read(Path(path))
-    inputs = _arranged(_needed(content, "inputs", path), layout=layout, name="inputs")
-    labels = _labels(_needed(content, "labels", path), count=len(inputs), name="labels")
+    content = read_npz(Path(path))
+    inputs = arranged(needed(content, "inputs", path), layout=layout, name="inputs")
+    labels = class_labels(needed(content, "labels", path), count=len(inputs), name="labels")
     rows = _rows(content.get("split"), labels, seed=seed, shares=(train, validation))
     num_classes = _num_classes(labels, rows[0])
     statistics = _Statistics.of(inputs[rows[0]], standardise)
@@ -102,94 +95,11 @@ def _identity(*, path: str, **knobs: Any) -> dict[str, Any]:
 
 def _slice_names(*, path: str, **_: Any) -> tuple[str, ...]:
     """The names of the slices in the file, read from its directory alone."""
-    file = Path(path).expanduser()
-    content_hash(file, key="data.path")  # one message for a file that cannot be read
-    try:
-        with zipfile.ZipFile(file) as archive:
-            keys = [name.removesuffix(".npy") for name in archive.namelist()]
-    except zipfile.BadZipFile:
-        return ()  # told in full when the data is read
-    return tuple(sorted({found[1] for key in keys if (found := _SLICE_KEY.fullmatch(key))}))
+    return slices_in(Path(path), key="data.path")
 
 
 arrays.identity = _identity  # type: ignore[attr-defined]
 arrays.slice_names = _slice_names  # type: ignore[attr-defined]
-
-
-def _read(path: Path) -> dict[str, Array]:
-    """Every array of the file.
-
-    Raises:
-        UserError: it cannot be read, is no ``.npz``, is damaged, or holds pickled objects or unknown keys.
-    """
-    path = path.expanduser()
-    key = f"path = '{path}'"
-    try:
-        with zipfile.ZipFile(path):
-            pass  # numpy takes what is no zip for a pickle, and says so
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{key}: not an .npz file, or a damaged one: {error}") from error
-    except OSError as error:
-        raise UserError(f"{key}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"{key}: {error}; arrays of objects are never unpickled") from error
-    known = ("inputs", "labels", "split")
-    unknown = [name for name in content if name not in known and not _SLICE_KEY.fullmatch(name)]
-    if unknown:
-        hint = nearest(unknown[0], (*known, "slices/NAME/inputs", "slices/NAME/labels", "slices/NAME/rows"))
-        raise UserError(f"{key}: unknown array '{unknown[0]}'; {hint}")
-    return content
-
-
-def _needed(content: Mapping[str, Array], name: str, path: str) -> Array:
-    if name not in content:
-        raise UserError(f"path = '{path}': the file has no array '{name}'; it has {', '.join(content) or 'none'}")
-    return content[name]
-
-
-def _arranged(found: Array, *, layout: Layout, name: str) -> npt.NDArray[np.float32]:
-    """Inputs as ``[N, L]``, ``[N, channels, L]`` or ``[N, channels, H, W]``, finite float32."""
-    if found.dtype.kind not in "uifb":
-        raise UserError(f"{name}: {found.dtype} is no type of real numbers")
-    if layout == "channels_last" and found.ndim in (3, 4):
-        found = np.moveaxis(found, -1, 1) if found.ndim == 4 else found[:, None]
-    elif layout != "signals" and found.ndim == 3:
-        found = found[:, None]
-    elif layout == "channels_first" and found.ndim == 4 and _looks_channels_last(found.shape):
-        raise UserError(f"{name}: shape {list(found.shape)} looks like channels last; set data.layout=channels_last")
-    if found.ndim not in ((2, 3) if layout == "signals" else (2, 4)):
-        allowed = "[N, L] or [N, channels, L]" if layout == "signals" else "[N, L], [N, H, W] or four axes"
-        raise UserError(f"{name}: shape {list(found.shape)} with data.layout={layout}: {allowed} is needed")
-    if found.size == 0:
-        raise UserError(f"{name}: shape {list(found.shape)} is empty")
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is told as such
-        inputs = np.ascontiguousarray(found, dtype=np.float32)
-    finite = np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
-    if not finite.all():
-        raise UserError(
-            f"{name}: row {int(np.argmin(finite))} holds NaN or infinity ({int((~finite).sum())} such rows)"
-        )
-    return inputs
-
-
-def _looks_channels_last(shape: Sequence[int]) -> bool:
-    return shape[-1] in _COLOURS and shape[1] not in _COLOURS
-
-
-def _labels(found: Array, *, count: int, name: str) -> IntArray:
-    if found.ndim != 1:
-        raise UserError(f"{name}: shape {list(found.shape)}: one whole number per example is needed, [N]")
-    if found.dtype.kind not in "uib":
-        raise UserError(f"{name}: {found.dtype}: whole numbers are needed, the classes 0 ... C - 1")
-    if len(found) != count:
-        raise UserError(f"{name}: {len(found)} of them for {count} inputs")
-    labels = found.astype(np.int64)
-    if (labels < 0).any():
-        at = int(np.argmax(labels < 0))
-        raise UserError(f"{name}: row {at} has {found[at]}; classes are 0 ... C - 1")
-    return labels
 
 
 def _rows(
@@ -295,14 +205,14 @@ def _slices(
     layout: Layout,
 ) -> dict[str, Slice]:
     """The named test sets of the file."""
-    names = sorted({found[1] for key in content if (found := _SLICE_KEY.fullmatch(key))})
+    names = slice_names(content)
     slices, fresh = {}, len(inputs)
     for name in names:
         key = f"slices/{name}"
         rows = content.get(f"{key}/rows")
         if f"{key}/inputs" not in content:
             raise UserError(f"{key}: the file has no array '{key}/inputs'")
-        made = _arranged(content[f"{key}/inputs"], layout=layout, name=f"{key}/inputs")
+        made = arranged(content[f"{key}/inputs"], layout=layout, name=f"{key}/inputs")
         if made.shape[1:] != inputs.shape[1:]:
             raise UserError(
                 f"{key}/inputs: examples of shape {list(made.shape[1:])}, inputs has {list(inputs.shape[1:])}"
@@ -311,7 +221,7 @@ def _slices(
         if told is None and rows is None:
             raise UserError(f"{key}: 'labels' is needed, or 'rows' of the examples that these are copies of")
         index = np.arange(fresh, fresh + len(made)) if rows is None else _twins(rows, dataset, len(made), name=key)
-        own = labels[index] if told is None else _labels(told, count=len(made), name=f"{key}/labels")
+        own = labels[index] if told is None else class_labels(told, count=len(made), name=f"{key}/labels")
         if rows is not None and (own != labels[index]).any():
             at = int(np.argmax(own != labels[index]))
             raise UserError(f"{key}/labels: {own[at]} at {at}, but row {index[at]} of labels has {labels[index[at]]}")
