@@ -40,7 +40,7 @@ from kdlab.errors import UserError, nearest
 from kdlab.outputs import FloatArray
 
 #: Raised when what a corruption makes of an image changes: what is kept in caches is made again.
-CORRUPTIONS_VERSION = 1
+CORRUPTIONS_VERSION = 2
 LARGEST_SEVERITY = 5
 
 Corruption = Literal[
