@@ -29,7 +29,7 @@ OPTIONS = {
     "teacher": ("-m", "--cfg", "--config-dir", "--dry-run", "--help"),
     "evaluate": ("--help",),
     "report": ("--prune", "--help"),
-    "list": ("--help",),
+    "list": ("--csv", "--help"),
     "completion": ("--help",),
 }
 #: The keys that the commands which read a store take, sections ending in a dot.
@@ -37,9 +37,12 @@ READS = {
     "evaluate": ("evaluation.", "store.root", "allow_targets", "trainer.", "tracker."),
     "report": ("store.root", "report.root"),
 }
-FILTERS = {
+#: What ``kdlab list`` knows of a run beside keys of its config, with the values that are words of kdlab's.
+FILTERS: Mapping[str, Sequence[str]] = {
     "role": ("student", "scratch", "teacher"),
-    "status": ("finished", "failed"),
+    "status": ("finished", "failed", "missing"),
+    "phase": ("confirm", "tune"),
+    **dict.fromkeys(("data", "arm", "quality", "seed", "study", "sort", "columns"), ()),
 }
 PATHS = ("store.root", "report.root", "data.path", "data.root", "data.cache_dir", "teacher.checkpoint")
 _VALUE = ("--cfg", "-c")
@@ -209,8 +212,11 @@ def _run_ids(store: Path) -> list[str]:
 def _filters(line: "Line", current: str) -> list[str]:
     key, equals, _ = current.partition("=")
     if equals and key in FILTERS:
-        return [f"{key}={value} " for value in FILTERS[key]]
-    return [*(f"{name}=" for name in FILTERS), *line.overrides(current)]
+        choices = {"data": "data", "quality": "teacher/quality"}
+        values = _studies(line.store) if key == "study" else line.groups().get(choices.get(key, ""), FILTERS[key])
+        return [f"{key}={value}" for value in values]
+    keys = [name for name in line.overrides(current) if "/" not in name]  # a group is chosen, a run has keys
+    return [*(f"{name}=" for name in FILTERS), *keys]
 
 
 # --- overrides ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -18,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kdlab.commands.composing import Composer, config_dir_of
+from kdlab.commands.composing import Composer, config_dir_of, parse_overrides
 from kdlab.commands.grid import Axis, key_of
 from kdlab.commands.knobs import section_of
 from kdlab.commands.launching import BASIC_LAUNCHER, SHOWN_FAILURES, SweepFailedError, counted, first_line
@@ -136,11 +137,24 @@ def _search(desk: "SearchDesk", settings: Mapping[str, Any], *, together: int) -
     with open_dict(loop.config):
         loop.config.hydra.sweep.dir = str(folder)
     loop.hydra_context, loop.launcher, loop.job_idx = object(), desk, 0  # the loop asks of them that they are there
+    logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.ERROR)  # failed trials are told by us
     try:
         loop.sweep(list(desk.space.lines))
     except ValueError:
-        if any(trial.value is not None for trial in desk.trials):
+        if desk.best is not None:
             raise  # else: Optuna has no best trial to write down, and the summary says that all failed
+    except RuntimeError as error:
+        if "`Study.stop`" not in str(error):
+            raise  # else: the plugin's grid is at its end, and the last trial of it failed
+        _write_best(desk, folder)
+
+
+def _write_best(desk: "SearchDesk", folder: Path) -> None:
+    """What the plugin writes at the end of a search."""
+    if desk.best is not None:
+        params = {one.key_or_group: one.value() for one in parse_overrides(desk.best.lines)}
+        found = {"name": "optuna", "best_params": params, "best_value": desk.best.value}
+        OmegaConf.save(OmegaConf.create(found), folder / "optimization_results.yaml")
 
 
 def _sampler(settings: Mapping[str, Any]) -> Any:
@@ -242,7 +256,8 @@ class SearchDesk:
             value = None if record is None else record.metrics.get(self.metric)
             if value is None:
                 log = f"{self.lab.store.root.name}/{run_id}/log.txt"
-                return Trial(lines, None, f"{failures.get(run_id, f'{self.metric} is undefined')} ({log})")
+                silent = "no finished record" if record is None else f"{self.metric} is undefined"
+                return Trial(lines, None, f"{failures.get(run_id, silent)} ({log})")
             values.append(value)
         return Trial(lines, math.fsum(values) / len(values))
 
@@ -295,8 +310,7 @@ def _as_null(line: str) -> str:
 
 
 def _returned(trial: Trial) -> JobReturn:
+    """What Optuna's loop is told; no number means a failed trial to it (a failed job it would print once more)."""
     found = JobReturn()
-    failed = trial.value is None
-    found.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
-    found.return_value = UserError(trial.error or "") if failed else trial.value
+    found.status, found.return_value = JobStatus.COMPLETED, trial.value
     return found

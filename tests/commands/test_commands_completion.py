@@ -168,6 +168,9 @@ def test_studies_and_runs_of_the_store_on_the_line(desk):
     ]
     assert offered("kdlab evaluate a1 student.w") == [], "the network is trained"
     assert offered("kdlab list first role=s") == ["role=student", "role=scratch"]
+    assert offered("kdlab list first quality=over") == ["quality=overconfident"]
+    assert offered("kdlab list study=") == ["study=first"]
+    assert "objective.temperature=" in offered("kdlab list first objective.")
 
 
 def test_an_edited_config_is_seen_at_once(desk):

@@ -4,8 +4,10 @@ import importlib.util
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from kdlab.commands import searching
+from kdlab.commands.launching import BASIC_LAUNCHER
 from kdlab.commands.search_space import optuna_direction
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs kdlab[optuna]")
@@ -137,15 +139,20 @@ def test_a_trial_scores_the_mean_of_its_seeds(kdlab):
     assert found(kdlab)["best_value"] == pytest.approx(max(of.values()))
 
 
-def test_a_failed_trial_is_told_and_the_search_goes_on(kdlab):
-    fragile = ["+objective/term@objective.terms.fragile=fragile", "hydra/sweeper/sampler=grid"]
-    said = kdlab.tiny("run", "-m", OPTUNA, *fragile, "objective.terms.fragile.patience=5,90")
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_a_failed_trial_is_told_and_the_search_goes_on(kdlab, sampler):
+    fragile = ["+objective/term@objective.terms.fragile=fragile", f"hydra/sweeper/sampler={sampler}"]
+    said = kdlab.tiny(
+        "run", "-m", OPTUNA, *fragile, "objective.terms.fragile.patience=5,90", "hydra.sweeper.n_trials=6"
+    )
     assert said.code == 1
-    assert "1 of 2 trials failed" in said.err
-    assert "broken at step 5" in said.err
+    head, *rest = said.err.splitlines()
+    assert head == f"kdlab: {'1 of 2' if sampler == 'grid' else f'{len(rest) - 1} of 6'} trials failed"
+    assert "broken at step 5" in rest[0]
+    assert said.err.count("broken") == len(rest) - 1
     assert "patience=90: validation/accuracy" in said.out
-    assert "best of 2 trials" in said.out
-    assert said.err.count("broken") == 1
+    assert found(kdlab)["best_params"] == {"objective.terms.fragile.patience": 90}
+    assert "best of" in said.out
 
 
 def test_when_all_trials_fail(kdlab):
@@ -170,21 +177,23 @@ def test_cfg_shows_the_first_trial(kdlab):
     assert "phase: tune" in said.out
 
 
-def test_side_by_side_finds_the_same(kdlab, shell):
+def test_side_by_side_finds_the_same(kdlab):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs kdlab[joblib]")
-    words = ["run", "-m", "--config-dir", kdlab.conf, "data=tiny", *GRID]
-    beside = [*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"store.root={kdlab.here}/runs"]
-    import os
-    from pathlib import Path
-
-    support = Path(__file__).parents[1] / "support"
-    root = Path(__file__).parents[2]
-    done = shell(*beside, env={**os.environ, "PYTHONPATH": f"{root}:{support}", "OMP_NUM_THREADS": "1"})
-    assert (done.returncode, done.stderr) == (0, "")
+    root = f"store.root={kdlab.here}/runs"  # processes of an earlier test, which stand elsewhere, are used again
+    said = kdlab.tiny("run", "-m", *GRID, root, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert (said.code, said.err) == (0, "")
     of = scores(kdlab, "validation/accuracy")
     assert found(kdlab)["best_value"] == pytest.approx(max(of.values()))
-    basic = kdlab.tiny("run", "-m", *GRID, "store.root=alone")
-    assert basic.out.splitlines()[-4] in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("launcher", "asked", "together"),
+    [({"_target_": BASIC_LAUNCHER}, None, 1), ({"_target_": "x", "n_jobs": 3}, None, 3), ({"_target_": "x"}, None, 1),
+     ({"_target_": "x", "n_jobs": 3}, 5, 5)],
+)  # fmt: skip
+def test_as_many_trials_are_proposed_as_run_side_by_side(launcher, asked, together):
+    config = OmegaConf.create({"hydra": {"launcher": launcher}})
+    assert searching._together({"n_jobs": asked}, config) == together
 
 
 def test_without_the_package_the_message_names_what_installs_it(kdlab, monkeypatch):
