@@ -66,8 +66,8 @@ def test_own_model_and_data_run_from_the_folder_they_lie_in(stand_there, monkeyp
     assert len(list(stand_there.glob("runs/*/record.json"))) == 3, "found again by its identity"
 
 
-def test_the_same_from_python(stand_there, monkeypatch):
-    monkeypatch.syspath_prepend(stand_there)
+def test_the_same_from_python(stand_there):
+    sys.path.append(str(stand_there))
     record = kdlab.run([*OWN, "teacher/model=custom", "teacher.model._target_=my_lab.Net", "objective.alpha=1", *SHORT])
     assert record.config["teacher"]["model"] == {"_target_": "my_lab.Net"}
     assert record.metrics["test/agreement"] is not None
