@@ -172,7 +172,8 @@ def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], 
     if role == "scratch":  # it belongs to points whose teacher and objective it does not have
         knobs = {name: value for name, value in knobs.items() if not TAUGHT_KEYS.match(name)}
     if role == "teacher":
-        knobs = {name: value for name, value in knobs.items() if OF_TEACHER_KEYS.match(name)}
+        tempered = any(name.endswith(".temperature") for name in flatten(json.loads(signature)))
+        knobs = {name: value for name, value in knobs.items() if _of_teacher(name, tempered=tempered)}
     arms = {arm} if role == "student" else {member.get("arm") for _, member in mine}
     finished = sorted((run for run in runs if run["status"] == "finished"), key=lambda run: str(run["run_id"]))
     quality = quality_of(runs[0]) if role == "student" else None
@@ -192,6 +193,11 @@ def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], 
         points=tuple(points[name] for name in sorted(points)),
         seeds={name: tuple(sorted(seeds[name], key=_natural)) for name in sorted(seeds)},
     )
+
+
+def _of_teacher(name: str, *, tempered: bool) -> bool:
+    """Whether an override concerns a teacher; T does where its targets are made for one (virtual, match_entropy)."""
+    return OF_TEACHER_KEYS.match(name) is not None or (tempered and name == "objective.temperature")
 
 
 def _common(points: Sequence[Mapping[str, str]]) -> dict[str, str]:

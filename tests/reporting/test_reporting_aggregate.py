@@ -171,3 +171,20 @@ def test_a_lone_uniform_control_serves_the_whole_grid(grid):
     against = [row.against("uniform") for row in summarize(grid).rows if row.group.has_teacher]
     assert len(against) == 16
     assert {found.reference for found in against} == {"T=4, alpha=0.9, quality=uniform"}
+
+
+@pytest.mark.parametrize("tempered", [True, False])
+def test_the_command_of_a_teacher_names_the_temperature_its_targets_are_made_for(tempered):
+    lines = synthetic.qualities(seeds=2)
+    teacher = next(line for line in lines[1:] if line["role"] == "teacher")
+    outputs = {"_target_": "kdlab.teachers.virtual", "temperature": 4} if tempered else {"scale": 3}
+    teacher["identity"] = {"parent": teacher["identity"], "outputs": outputs}
+    asked = ["data=mnist1d", "teacher/quality=virtual", "objective.temperature=4", "objective.alpha=0.5"]
+    teacher["members"] = [{"arm": "teacher", "phase": None, "overrides": asked}]
+    summary = summarize(lines)
+    group = next(row.group for row in summary.teachers if teacher in row.group.runs)
+    command = rerun_command(group, header=summary.header)
+    assert command.startswith("kdlab teacher")
+    assert "teacher/quality=virtual" in command
+    assert ("objective.temperature=4" in command) == tempered
+    assert "alpha" not in command
