@@ -1,8 +1,9 @@
-"""The progress of a sweep: drawn on a terminal, plain lines elsewhere, whatever launches it; and the table at its end."""
+"""The progress of a sweep: drawn on a terminal, plain lines elsewhere, whatever launches it; the table at its end."""
 
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -85,10 +86,16 @@ def test_a_mistake_in_the_display_fails_nothing_and_is_told(tmp_path, monkeypatc
 
 
 def test_nothing_is_left_behind_when_a_sweep_breaks(tmp_path):
-    progress = Progress("s", [], [], Store(tmp_path / "runs"), tells_ends=True)
-    with pytest.raises(KeyboardInterrupt), watching(progress, wanted=True):
-        assert os.environ[WATCHED] == f"{os.getpid()} tells"
-        raise KeyboardInterrupt
+    progress, seen = Progress("s", [], [], Store(tmp_path / "runs"), tells_ends=True), []
+
+    def interrupted():
+        with watching(progress, wanted=True):
+            seen.append(os.environ[WATCHED])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert seen == [f"{os.getpid()} tells"]
     assert WATCHED not in os.environ
 
 
@@ -121,7 +128,7 @@ def test_who_is_drawn_on(monkeypatch):
     assert not draws(Terminal(), wanted=False)
     monkeypatch.setenv("TERM", "dumb")
     assert not draws(Terminal(), wanted=True)
-    with open(os.devnull) as file:
+    with Path(os.devnull).open() as file:
         monkeypatch.setenv("TERM", "xterm")
         assert not draws(file, wanted=True)
 
