@@ -49,7 +49,7 @@ def command_help(name: str) -> str:
 
 
 def _run_help() -> str:
-    groups = "\n".join(f"  {group + '=':<22}{', '.join(configs_in(resource('conf') / group))}" for group in _GROUPS)
+    groups = "\n".join(_group_row(group) for group in _GROUPS)
     return f"""kdlab run: train and measure one student; its teacher and its scratch twin are found or made.
 
 Usage:  kdlab run [-m] [--dry-run[=all]] [--cfg job] [--config-dir DIR] [key=value ...]
@@ -78,6 +78,11 @@ Further:
   tracker.mode=offline|online|auto|disabled     Weights & Biases
 
 The folder of the run is the last line printed."""
+
+
+def _group_row(group: str) -> str:
+    options = ", ".join(configs_in(resource("conf") / group))
+    return textwrap.fill(options, 110, initial_indent=f"  {group + '=':<22}", subsequent_indent=" " * 24)
 
 
 _GROUPS = (

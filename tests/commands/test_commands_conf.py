@@ -31,7 +31,7 @@ OWN = ["student._target_=factories.TinyNet", "teacher.model._target_=factories.T
 def commands_in(path):
     """Every ``kdlab ...`` command that a file's comments show."""
     text = "\n".join(line for line in path.read_text().splitlines() if line.lstrip().startswith("#"))
-    return re.findall(rf"kdlab (?:{'|'.join(COMMANDS)})\b.*?(?=\s{{2,}}|`|\)|$)", text, re.MULTILINE)
+    return re.findall(rf"kdlab (?:{'|'.join(COMMANDS)})\b.*?(?=\s{{2,}}|`|\)(?![)'])|$)", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", [*(resource("conf") / f"{name}.yaml" for name in CONF),

@@ -66,7 +66,7 @@ def test_the_sweep_page_lists_every_sweep_with_its_question(kdlab):
 def test_the_run_page_lists_every_choice(kdlab):
     page = kdlab("run", "--help").out
     for group in ("data", "student", "teacher/model", "teacher/quality", "objective", "training/optimizer"):
-        line = next(line for line in page.splitlines() if line.strip().startswith(f"{group}="))
+        line = page.split(f"  {group}=")[1].split("=")[0]
         for path in (resource("conf") / group).glob("*.yaml"):
             assert path.stem in line
     assert "term/" not in page.split("Knobs")[0]
