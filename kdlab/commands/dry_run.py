@@ -54,7 +54,7 @@ def dry_run(overrides: Sequence[str], *, config_dir: str | None, many: bool, kin
     from kdlab.commands.jobs import apply_threads, lab_of
     from kdlab.experiments.preflight import preflight
 
-    sweep, planning, side_by_side = _planned(overrides, config_dir=config_dir, many=many, kind=kind)
+    sweep, planning, side_by_side, searched = _planned(overrides, config_dir=config_dir, many=many, kind=kind)
     points = planning.points
     config = points[0].config
     refuse_unwritable(Path(config.store.root))
@@ -66,8 +66,14 @@ def dry_run(overrides: Sequence[str], *, config_dir: str | None, many: bool, kin
     for key, count in planning.dropped.items():
         say(f"note: {counted(count, 'point')} of {len(points)} do not read {key}; it would be dropped there")
     name = f"study {sweep.name}: {counted(len(points), 'point')}" if many else f"{kind}: {_words(points[0])}"
+    if searched is not None:
+        name = f"study {sweep.name}: a search makes {counted(searched, 'run')} and chooses them as it goes; below are its ends"
     say(f"{name}; this is a dry run, nothing is trained\n")
-    _say_times(points, needs, Estimator(lab), side_by_side=side_by_side if many else 1, kind=kind)
+    each = _say_times(points, needs, Estimator(lab), side_by_side=side_by_side, kind=kind)
+    if searched is not None and each is not None:
+        say(
+            f"search: {counted(searched, 'run')} like these take about {duration(searched * each / (side_by_side or 1))}"
+        )
     if many:
         _say_points(points, needs, planning, every=every)
     return 0
@@ -75,9 +81,13 @@ def dry_run(overrides: Sequence[str], *, config_dir: str | None, many: bool, kin
 
 def _planned(
     overrides: Sequence[str], *, config_dir: str | None, many: bool, kind: str
-) -> tuple[Sweep, Planning, int | None]:
-    """The study, its points, and how many of them the launcher runs side by side (None: it does not say)."""
+) -> tuple[Sweep, Planning, int | None, int | None]:
+    """The study, its points, how many of them the launcher runs side by side (None: it does not say), and of a search,
+    whose points are the ends of its space, how many runs it makes.
+    """
     from kdlab.commands import sweeping
+    from kdlab.commands.search_space import is_search, probe
+    from kdlab.commands.searching import search_of
 
     composer = Composer(make_loader(config_dir))
     if not many:
@@ -87,14 +97,16 @@ def _planned(
         taught = plan_teacher(config) if kind == "teacher" else None
         alone = plan(config, overrides) if taught is None else Plan(taught, taught, taught)
         point = Point(tuple(overrides), None, config, alone, ())
-        return Sweep("", None, kind), Planning(points=[point]), 1
+        return Sweep("", None, kind), Planning(points=[point]), 1, None
     cfg = sweeping._of_all_points(overrides, composer)
     sweep = sweeping.sweep_of(cfg, kind=kind)
-    if str(cfg.hydra.sweeper["_target_"]) != "hydra_plugins.kdlab_study.sweeper.StudySweeper":
-        sweeping.dry(overrides, config_dir=config_dir, many=True, kind=kind)
-        raise UserError(f"{OPTION}: this sweeper chooses its points as it goes; there is no mistake in what was asked")
+    if is_search(cfg):
+        space = sweeping._space(overrides, cfg)
+        planning = probe(space, sweep=sweep, composer=composer)
+        runs = int(cfg.hydra.sweeper.n_trials) * max(len(space.seeds), 1)
+        return search_of(cfg, kind=kind), planning, _side_by_side(cfg.hydra.launcher), runs
     _, planning = sweeping.planned(overrides, config=cfg, composer=composer, sweep=sweep)
-    return sweep, planning, _side_by_side(cfg.hydra.launcher)
+    return sweep, planning, _side_by_side(cfg.hydra.launcher), None
 
 
 def _side_by_side(launcher: Any) -> int | None:
@@ -178,8 +190,12 @@ def _model(spec: Any) -> str:
 
 def _say_times(
     points: Sequence[Point], needs: dict[str, Need], estimator: Estimator, *, side_by_side: int | None, kind: str
-) -> None:
-    """The table, where its times come from, and the disk."""
+) -> float | None:
+    """The table, where its times come from, and the disk.
+
+    Returns:
+        The seconds that one point takes alone, where that is known.
+    """
     rows: dict[str, list[Need]] = {}
     for need in needs.values():
         rows.setdefault(_what(need), []).append(need)
@@ -198,12 +214,15 @@ def _say_times(
     lines.append(_sum(needs, count, first + total / alike))
     show(COLUMNS, lines)
     _say_sources(estimates, side_by_side=side_by_side)
+    asked = {point.plan.run.run_id for point in points}
+    alone = [(one.train or 0) + (one.measure or 0) for run, one in estimates.items() if run in asked and one.size]
     known = [found.size for found in estimates.values() if found.size is not None]
     mirror = "" if points[0].config.tracker.mode == "disabled" else ", without the W&B mirror"
     if estimates:
         of = {"records": "finished folders of the same kind", "timed": "parameters and predictions"}
         how = " and ".join(of[source] for source in of if any(found.source == source for found in estimates.values()))
         say(f"disk: about {size(sum(known))} (from {how or 'nothing known'}){mirror}")
+    return statistics.median(alone) if alone else None
 
 
 def _row(what: str, needs: Sequence[Need], estimates: dict[str, Estimate]) -> list[str]:

@@ -150,6 +150,19 @@ def test_a_launcher_that_works_in_parallel_divides_the_time(kdlab):
     assert "divided by hydra.launcher.n_jobs = 2" in said.out
 
 
+def test_a_search_is_checked_at_its_ends(kdlab):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    words = ["run", "-m", "hydra/sweeper=optuna", "data=tiny", "hydra.sweeper.n_trials=7", "--config-dir", kdlab.conf]
+    said = kdlab(*words, "objective.temperature=interval(1.0,8.0)", "--dry-run")
+    assert (said.code, said.err) == (0, "")
+    assert "a search makes 7 runs and chooses them as it goes" in said.out
+    assert re.search(r"^search: 7 runs like these take about \d+ s$", said.out, re.MULTILINE)
+    assert kdlab.left() == []
+    wrong = kdlab(*words, "objective.temperature=interval(-1.0,8.0)", "--dry-run")
+    assert wrong.code == 2
+    assert "objective.temperature = -1" in wrong.err
+
+
 def test_seconds_come_from_records_and_scale_with_steps(kdlab):
     words = ["run", *QUICK, "--config-dir", kdlab.conf]
     assert kdlab(*words).code == 0
