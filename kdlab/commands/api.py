@@ -48,7 +48,8 @@ def load_model(run: str | Path, *, store: str | Path = "runs", allow_targets: Se
     Args:
         run: the path of a run folder, a run id, or a unique prefix of one.
         store: the root of the store.
-        allow_targets: import paths outside kdlab, torch and timm that you trust in a run folder.
+        allow_targets: import paths of other code than the building blocks of kdlab, torch, timm, transformers and
+            kornia that you trust in a run folder.
 
     Raises:
         UserError: no such run, no weights of its own, or a config that names code outside the allow-list.

@@ -154,8 +154,8 @@ RUN is the path of a run folder, a run id, or a unique prefix of one.
   kdlab evaluate 3fa1
   kdlab evaluate runs/3fa1b2c4d5e6f708 evaluation.keep_predictions=all
 
-Nothing from a run folder is executed: a config that names a class outside kdlab, torch and timm is refused, unless
-allow_targets=[my.package] says that you trust it."""
+Nothing from a run folder is executed: a config that names other code than the building blocks of kdlab, torch, timm,
+transformers and kornia is refused, unless allow_targets=[my.package] says that you trust it."""
 
 
 def _report_help() -> str:
