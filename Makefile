@@ -17,7 +17,7 @@ install: $(STAMP) ## make .venv with .venv/bin/kdlab, every version as constrain
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=/path/to/python3.11)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[joblib,optuna,augment,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
 quickstart: $(STAMP) ## teachers, students, twins, controls on real digits; ends with a report to look at
