@@ -67,13 +67,13 @@ def dry_run(overrides: Sequence[str], *, config_dir: str | None, many: bool, kin
         say(f"note: {counted(count, 'point')} of {len(points)} do not read {key}; it would be dropped there")
     name = f"study {sweep.name}: {counted(len(points), 'point')}" if many else f"{kind}: {_words(points[0])}"
     if searched is not None:
-        name = f"study {sweep.name}: a search makes {counted(searched, 'run')} and chooses them as it goes; below are its ends"
+        made = counted(searched, "run")
+        name = f"study {sweep.name}: a search makes {made} and chooses them as it goes; here its ends"
     say(f"{name}; this is a dry run, nothing is trained\n")
     each = _say_times(points, needs, Estimator(lab), side_by_side=side_by_side, kind=kind)
     if searched is not None and each is not None:
-        say(
-            f"search: {counted(searched, 'run')} like these take about {duration(searched * each / (side_by_side or 1))}"
-        )
+        total = duration(searched * each / (side_by_side or 1))
+        say(f"search: {counted(searched, 'run')} like these take about {total}")
     if many:
         _say_points(points, needs, planning, every=every)
     return 0
