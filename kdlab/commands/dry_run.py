@@ -98,10 +98,10 @@ def _planned(
         alone = plan(config, overrides) if taught is None else Plan(taught, taught, taught)
         point = Point(tuple(overrides), None, config, alone, ())
         return Sweep("", None, kind), Planning(points=[point]), 1, None
-    cfg = sweeping._of_all_points(overrides, composer)
+    cfg = sweeping.of_all_points(overrides, composer)
     sweep = sweeping.sweep_of(cfg, kind=kind)
     if is_search(cfg):
-        space = sweeping._space(overrides, cfg)
+        space = sweeping.search_space_of(overrides, cfg)
         planning = probe(space, sweep=sweep, composer=composer)
         runs = int(cfg.hydra.sweeper.n_trials) * max(len(space.seeds), 1)
         return search_of(cfg, kind=kind), planning, _side_by_side(cfg.hydra.launcher), runs

@@ -216,7 +216,7 @@ class SearchDesk:
 
     def _run(self, points: list[Point], first: int) -> dict[str, str]:
         """Join the points to the study and run those that are not finished; run id -> why it failed."""
-        from kdlab.commands.sweeping import _unfinished
+        from kdlab.commands.sweeping import unfinished
         from kdlab.experiments.preflight import measure_latencies
 
         members = [member for point in points for member in members_of(point, kind=self.sweep.kind)]
@@ -230,7 +230,7 @@ class SearchDesk:
         )
         before = studies.read_study(self.lab.store.root, self.sweep.name)
         studies.plan(self.lab.store.root, self.sweep.name, joined_header(header, before, members), members)
-        todo = _unfinished(points, self.lab)
+        todo = unfinished(points, self.lab)
         if not todo:
             return {}
         if self.sweep.kind == "run":

@@ -62,7 +62,7 @@ def run_sweep(
     members = [member for point in points for member in members_of(point, kind=sweep.kind)]
     before = studies.read_study(lab.store.root, sweep.name)
     studies.plan(lab.store.root, sweep.name, joined_header(header, before, members), members)
-    todo = _unfinished(points, lab)
+    todo = unfinished(points, lab)
     announce(sweep.name, planning, todo)
     if todo and sweep.kind == "run":
         measure_latencies([point.config for point in todo], lab)
@@ -114,9 +114,9 @@ def dry(overrides: Sequence[str], *, config_dir: str | None = None, many: bool, 
         alone = checked(cfg, overrides, composer=composer, absent=absent, kind=kind)
         Store(Path(alone.store.root)).check_writable()
         return
-    config = _of_all_points(overrides, composer)
+    config = of_all_points(overrides, composer)
     if is_search(config):
-        probe(_space(overrides, config), sweep=sweep_of(config, kind=kind), composer=composer)
+        probe(search_space_of(overrides, config), sweep=sweep_of(config, kind=kind), composer=composer)
         return
     _, planning = planned(overrides, config=config, composer=composer, sweep=sweep_of(config, kind=kind))
     Store(Path(planning.points[0].config.store.root)).check_writable()
@@ -125,10 +125,10 @@ def dry(overrides: Sequence[str], *, config_dir: str | None = None, many: bool, 
 def first_point(overrides: Sequence[str], *, config_dir: str | None = None) -> list[str]:
     """The overrides of the first point of a sweep, for ``--cfg job``: one config is shown, not sixty."""
     composer = Composer(make_loader(config_dir))
-    config = _of_all_points(overrides, composer)
+    config = of_all_points(overrides, composer)
     if is_search(config):
         of_hydra = [line for line in overrides if section_of(key_of(line)) == "hydra"]
-        return [*first_trial(_space(overrides, config)), *of_hydra]
+        return [*first_trial(search_space_of(overrides, config)), *of_hydra]
     axes, fixed = expand(overrides, grid=grid_of(config))
     arm = next(iter(arms_of(config).values()), [])
     set_by_arm = {key_of(line) for line in arm}
@@ -137,18 +137,19 @@ def first_point(overrides: Sequence[str], *, config_dir: str | None = None) -> l
     return [*chosen, *arm, *of_hydra]
 
 
-def _space(overrides: Sequence[str], config: DictConfig) -> Space:
+def search_space_of(overrides: Sequence[str], config: DictConfig) -> Space:
+    """The space of a search: the command line's axes and what the sweeper's config tells every trial."""
     return space_of(overrides, config, told=[str(line) for line in config.hydra.sweeper.trial])
 
 
-def _of_all_points(overrides: Sequence[str], composer: Composer) -> DictConfig:
+def of_all_points(overrides: Sequence[str], composer: Composer) -> DictConfig:
     """What all points of a sweep share, to read its grid and arms from; a wrong key is left for the points to tell."""
     parsed = parse_overrides(overrides)
     config, _ = composer.compose([str(one.input_line) for one in parsed if not one.is_sweep_override()])
     return config
 
 
-def _unfinished(points: Sequence[Point], lab: Lab) -> list[Point]:
+def unfinished(points: Sequence[Point], lab: Lab) -> list[Point]:
     """The points still to run, each run once."""
     from kdlab.experiments.again import is_up_to_date
 

@@ -13,7 +13,7 @@ from kdlab.commands.grid import expand
 from kdlab.commands.help import COMMANDS, sweep_question
 from kdlab.commands.hydra_front import _parse, check_sweep_names
 from kdlab.commands.places import header_comment, names_under, resource
-from kdlab.commands.sweeping import _of_all_points, grid_of, planned, sweep_of
+from kdlab.commands.sweeping import grid_of, of_all_points, planned, sweep_of
 from kdlab.data import Examples
 from kdlab.models import build_model
 from kdlab.objectives import Objective
@@ -112,7 +112,7 @@ def test_a_sweep_is_planned_whole(name):
     assert "Cost: " in "\n".join(header_comment(path))
     composer = Composer(make_loader())
     words = [f"sweeps={name}"]
-    config = _of_all_points(words, composer)
+    config = of_all_points(words, composer)
     seeds = expand(words, grid=grid_of(config))[0][-1]
     assert seeds.key == "seed"
     words += [f"seed={','.join(choice.split('=')[1] for choice in seeds.choices[:2])}"]  # pairs differ in nothing else

@@ -13,7 +13,7 @@ import pytest
 from kdlab.commands.composing import Composer, make_loader
 from kdlab.commands.launching import SweepFailedError, counted, duration
 from kdlab.commands.reports import words_of
-from kdlab.commands.sweeping import _of_all_points, planned, sweep_of
+from kdlab.commands.sweeping import of_all_points, planned, sweep_of
 
 QUICK = ["data=tiny", "evaluation.sets=[validation,test]"]
 
@@ -28,7 +28,7 @@ def plan(composer):
     """The points of a sweep, planned as the sweeper plans them."""
 
     def run(*words, kind="run"):
-        config = _of_all_points(words, composer)
+        config = of_all_points(words, composer)
         _, planning = planned(words, config=config, composer=composer, sweep=sweep_of(config, kind=kind))
         return planning
 
