@@ -19,7 +19,7 @@ from kdlab.records.record import RunRecord
 from kdlab.schema import RunConfig
 
 TIMING_SECONDS, MOST_STEPS = 0.6, 20
-# What a run takes beside its bare steps and forward passes, on one core (the benchmarks of tests/benchmarks hold them).
+# What a run takes beside its bare steps and forward passes, on one core: rough, and read only where no record tells.
 TRAINER_SECONDS_A_STEP = 0.0005
 SECONDS_A_VALIDATION = 0.01
 SECONDS_A_SET = 0.02
