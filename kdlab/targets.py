@@ -16,14 +16,21 @@ from kdlab.errors import UserError, nearest
 
 #: Under which keys a config names code by import path.
 CODE_KEYS = ("_target_", "function")
-#: Where the things lie that a run folder may name: modules of kdlab that define what configs build, and timm's models.
-SAFE_MODULES = ("kdlab.data.", "kdlab.models.", "kdlab.teachers.", "kdlab.objectives.", "timm.models.", "timm.layers.")
+#: Where the things lie that a run folder may name: modules of kdlab that define what configs build.
+SAFE_MODULES = ("kdlab.data.", "kdlab.models.", "kdlab.teachers.", "kdlab.objectives.")
 #: Libraries of which a run folder may name networks (``nn.Module`` classes) and nothing else. Of transformers also what
 #: configures them; its pipelines, ``Auto`` classes, ``from_pretrained`` and trainers fetch or run what they are told.
-SAFE_NETWORKS = ("torch.nn.", "transformers.models.", "kornia.augmentation.")
+SAFE_NETWORKS = ("torch.nn.", "timm.models.", "timm.layers.", "transformers.models.", "kornia.augmentation.")
 LIBRARIES = ("kdlab.", "torch.", "timm.", "transformers.", "kornia.")
 #: Modules below these that do more than build: they write files, or call what they are told.
 UNSAFE_MODULES = ("kdlab.data.cache", "kdlab.data.loading")
+#: Keywords that make timm or transformers fetch weights or code, unpickle a file, or hand the work to another library.
+FETCHING = (
+    *("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "trust_remote_code", "auto_map"),
+    *("use_pretrained_backbone", "use_timm_backbone", "backbone"),
+)
+ATTENTION = ("eager", "sdpa")
+"""Implementations of attention that transformers has itself; it fetches others as code."""
 
 
 def resolve(path: str) -> Callable[..., Any]:
@@ -154,7 +161,8 @@ def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config"
 
     Allowed are what kdlab's own building rooms define, torch's networks, optimizers and schedules, timm's models,
     the networks of transformers with their configurations, kornia's augmentations, and the user's ``allow`` list (a
-    path, or ``package.*``). The object found is judged, not its name alone: ``torch.os.system`` is not torch's.
+    path, or ``package.*``). The object found is judged, not its name alone: ``torch.os.system`` is not torch's. Refused
+    too are keywords by which timm or transformers would fetch or unpickle, and a ``function`` that another one returns.
 
     Raises:
         UserError: naming the key and the target, and how a user allows it (``allow_targets``).
@@ -162,11 +170,15 @@ def refuse_unsafe(config: Any, *, allow: Iterable[str] = (), key: str = "config"
     if isinstance(config, Mapping):
         for name in CODE_KEYS:
             path = config.get(name)
-            if _names_code(name, path) and not _is_safe(str(path), allow=tuple(allow)):
+            if name == "function" and isinstance(path, Mapping):
+                _refuse_made_function(path, allow=tuple(allow), key=f"{key}.{name}")
+            elif _names_code(name, path) and not _is_safe(str(path), allow=tuple(allow)):
                 raise UserError(
                     f"{key}.{name} = '{path}' comes from a run folder and is neither a building block of kdlab, torch, "
                     f"timm, transformers or kornia nor in allow_targets; if you trust it: allow_targets=[{path}]"
                 )
+        if str(config.get("_target_")).startswith(("timm.", "transformers.")):
+            _refuse_fetching(config, allow=tuple(allow), key=key)
         for name, item in config.items():
             refuse_unsafe(item, allow=allow, key=f"{key}.{name}")
     elif isinstance(config, Sequence) and not isinstance(config, str):
@@ -179,8 +191,49 @@ def _names_code(key: str, value: Any) -> bool:
     return value is not None if key == "_target_" else isinstance(value, str) and "." in value
 
 
+def _refuse_made_function(spec: Mapping[str, Any], *, allow: tuple[str, ...], key: str) -> None:
+    """What a function returns may be an import path that nobody judged: only an object of a class may be called."""
+    path = str(spec.get("_target_"))
+    if not (_is_allowed(path, allow) or (_is_safe(path, allow=allow) and isinstance(resolve(path), type))):
+        raise UserError(
+            f"{key} comes from a run folder and is made by '{path}', which is no class; if you trust it: "
+            f"allow_targets=[{path}]"
+        )
+
+
+def _refuse_fetching(config: Any, *, allow: tuple[str, ...], key: str, path: str = "") -> None:
+    """Refuse keywords of timm and transformers, at any depth, that bring in what the allow-list never saw."""
+    if isinstance(config, Mapping):
+        path = str(config.get("_target_", path))
+        if _is_allowed(path, allow):
+            return
+        for name, value in config.items():
+            if _fetches(name, value):
+                raise UserError(
+                    f"{key}.{name} = {value!r} comes from a run folder, and makes '{path}' fetch or unpickle; if you "
+                    f"trust it: allow_targets=[{path}]"
+                )
+            _refuse_fetching(value, allow=allow, key=f"{key}.{name}", path=path)
+    elif isinstance(config, Sequence) and not isinstance(config, str):
+        for at, item in enumerate(config):
+            _refuse_fetching(item, allow=allow, key=f"{key}.{at}", path=path)
+
+
+def _fetches(name: Any, value: Any) -> bool:
+    if name == "model_name":  # hf-hub:..., local-dir:...
+        return ":" in str(value)
+    if str(name).endswith("attn_implementation"):
+        return value is not None and value not in ATTENTION
+    return name in FETCHING and value not in (None, False, "")
+
+
+def _is_allowed(path: str, allow: tuple[str, ...]) -> bool:
+    """Whether the user's own list names a target, or the package that it lies in."""
+    return any(path == name or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow)
+
+
 def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
-    if any(path == name or path.startswith(name.removesuffix("*").rstrip(".") + ".") for name in allow):
+    if _is_allowed(path, allow):
         return True
     if not path.startswith(LIBRARIES) or any(part.startswith("_") for part in path.split(".")):
         return False
@@ -189,9 +242,19 @@ def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
         return False
     if "." in target.__qualname__:  # a method, or what a function made: not what the module offers
         return False
-    if path.startswith(("kdlab.", "timm.")):
+    if path.startswith("kdlab."):
         return target.__module__.startswith(SAFE_MODULES) and not target.__module__.startswith(UNSAFE_MODULES)
-    return isinstance(target, type) and _is_library_block(target)
+    if isinstance(target, type):
+        return _is_library_block(target)
+    return path.startswith("timm.") and _makes_a_timm_model(target)
+
+
+def _makes_a_timm_model(target: Callable[..., Any]) -> bool:
+    """Whether a function of timm is its factory or the entry of one architecture; its others save, load and upload."""
+    import timm
+
+    name = target.__name__
+    return target is timm.create_model or (timm.is_model(name) and target is timm.model_entrypoint(name))
 
 
 def _is_library_block(target: type) -> bool:
@@ -201,6 +264,8 @@ def _is_library_block(target: type) -> bool:
     home = target.__module__
     if home.startswith("torch.optim."):
         return issubclass(target, optim.Optimizer | optim.lr_scheduler.LRScheduler)
+    if home.startswith("transformers.models.timm_"):  # it hands on to timm whatever it is told
+        return False
     if home.startswith("transformers.models."):
         from transformers import PretrainedConfig
 

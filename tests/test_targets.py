@@ -1,5 +1,7 @@
 import functools
 import subprocess
+import sys
+import types
 
 import pytest
 import torch
@@ -164,6 +166,97 @@ def test_a_function_that_a_slice_calls_is_judged_too():
         refuse_unsafe({"data": {"slices": {"mine": spec}}})
     refuse_unsafe(spec, allow=["os.system"])
     refuse_unsafe({"_target_": "kdlab.models.MLP", "function": "relu"})
+
+
+def test_a_function_that_another_one_returns_is_not_called():
+    hidden = {"_target_": "kdlab.data.npz.needed", "content": {"x": "os.system"}, "name": "x", "path": ""}
+    assert build(hidden) == "os.system"  # an import path that no check has seen
+    spec = {"_target_": "kdlab.data.slices.transformed", "function": hidden}
+    with pytest.raises(UserError, match=r"function comes from a run folder and is made by 'kdlab\.data\.npz\.needed'"):
+        refuse_unsafe(spec)
+    refuse_unsafe(spec, allow=["kdlab.data.npz.needed"])
+    refuse_unsafe({**spec, "function": {"_target_": "torch.nn.ReLU"}})
+    with pytest.raises(UserError):
+        refuse_unsafe({**spec, "function": {"_target_": "os.system"}})
+
+
+VIT = {"_target_": "transformers.ViTForImageClassification"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"attn_implementation": "someone/kernel"},
+        {"text_config": {"_attn_implementation": "someone/kernel"}},
+        {"use_timm_backbone": True},
+        {"parts": [{"backbone": "resnet18"}]},
+        {"auto_map": {"AutoModel": "someone/repository--file.Class"}},
+    ],
+)
+def test_what_makes_transformers_fetch_is_refused(config):
+    pytest.importorskip("transformers")
+    spec = {**VIT, "config": {"_target_": "transformers.ViTConfig", **config}}
+    with pytest.raises(UserError, match="fetch or unpickle"):
+        refuse_unsafe({"student": spec})
+    refuse_unsafe({"student": spec}, allow=["transformers.ViTConfig"])
+
+
+def test_a_configuration_of_transformers_that_fetches_nothing_passes():
+    pytest.importorskip("transformers")
+    config = {"_target_": "transformers.ViTConfig", "attn_implementation": "sdpa", "use_timm_backbone": False}
+    refuse_unsafe({**VIT, "config": config})
+    with pytest.raises(UserError):
+        refuse_unsafe({"_target_": "transformers.TimmWrapperForImageClassification"})
+
+
+@pytest.fixture
+def timm(monkeypatch):
+    """A package with timm's layout: its factory, an entry of a model, and helpers that read and write files."""
+    whole, models, helpers = (types.ModuleType(name) for name in ("timm", "timm.models", "timm.models._helpers"))
+
+    def function(name, home):
+        def made(**knobs):
+            return knobs
+
+        made.__name__ = made.__qualname__ = name
+        made.__module__ = home
+        return made
+
+    models.resnet18 = function("resnet18", "timm.models.resnet")
+    models.checkpoint_filter_fn = function("checkpoint_filter_fn", "timm.models.resnet")
+    models.load_state_dict = function("load_state_dict", "timm.models._helpers")
+    models.push_to_hf_hub = function("push_to_hf_hub", "timm.models._hub")
+    whole.create_model = function("create_model", "timm.models._factory")
+    whole.models, whole.is_model = models, lambda name: name == "resnet18"
+    whole.model_entrypoint = lambda name: getattr(models, name)
+    for module in (whole, models, helpers):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return whole
+
+
+def test_of_timm_only_what_makes_a_model_passes(timm):
+    refuse_unsafe({"_target_": "timm.create_model", "model_name": "resnet18", "pretrained": True})
+    refuse_unsafe({"_target_": "timm.models.resnet18", "checkpoint_path": ""})
+    for name in ("load_state_dict", "push_to_hf_hub", "checkpoint_filter_fn"):
+        with pytest.raises(UserError):
+            refuse_unsafe({"_target_": f"timm.models.{name}"})
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"checkpoint_path": "weights.pth"},
+        {"pretrained_cfg": {"file": "weights.pth"}},
+        {"pretrained_cfg_overlay": {"url": "weights.pth"}},
+        {"model_name": "hf-hub:someone/net"},
+        {"model_name": "local-dir:net"},
+    ],
+)
+def test_timm_unpickles_nothing_that_a_run_folder_names(timm, knobs):
+    spec = {"_target_": "timm.create_model", "model_name": "resnet18", **knobs}
+    with pytest.raises(UserError, match="fetch or unpickle"):
+        refuse_unsafe(spec)
+    refuse_unsafe(spec, allow=["timm.create_model"])
 
 
 @pytest.mark.parametrize("allow", [["my_package.Net"], ["my_package.*"], ["my_package"], ["other", "my_package.Net"]])

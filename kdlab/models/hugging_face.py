@@ -13,9 +13,8 @@ from typing import Any
 from torch import nn
 
 from kdlab.errors import nearest
+from kdlab.targets import ATTENTION, FETCHING
 
-#: What would fetch weights or code, or hand the work to another library.
-REFUSED = ("trust_remote_code", "auto_map", "use_pretrained_backbone", "use_timm_backbone", "backbone")
 OTHER_LIBRARIES = {"timm_wrapper": "_target_: timm.create_model does what it wraps"}
 
 
@@ -61,11 +60,11 @@ def _check_type(model_type: str) -> None:
 def _check_config(config: Mapping[str, Any], known: Any, *, model_type: str) -> None:
     """A configuration takes any key and forgets it: what it does not know is refused here."""
     for name, value in config.items():
-        if name in REFUSED or name.startswith("_"):
+        if name in FETCHING or name.startswith("_"):
             raise ValueError(
                 f"{name} = {value!r}: refused, a network is built with fresh weights and code of transformers alone"
             )
-        if name == "attn_implementation" and value not in ("eager", "sdpa"):
+        if name == "attn_implementation" and value not in ATTENTION:
             raise ValueError(f"{name} = {value!r}: eager or sdpa is needed (others are fetched)")
         if name not in ("attn_implementation", "num_labels") and not hasattr(known, name):
             names = [field for field in vars(known) if not field.startswith("_")]
