@@ -251,10 +251,9 @@ def _is_safe(path: str, *, allow: tuple[str, ...]) -> bool:
 
 def _makes_a_timm_model(target: Callable[..., Any]) -> bool:
     """Whether a function of timm is its factory or the entry of one architecture; its others save, load and upload."""
-    import timm
-
+    timm: Any = importlib.import_module("timm")
     name = target.__name__
-    return target is timm.create_model or (timm.is_model(name) and target is timm.model_entrypoint(name))
+    return target is timm.create_model or bool(timm.is_model(name) and target is timm.model_entrypoint(name))
 
 
 def _is_library_block(target: type) -> bool:

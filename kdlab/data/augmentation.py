@@ -162,7 +162,7 @@ def try_augmentation(
 class _Pixels:
     """Between standardised values and pixels in [0, 1]; nothing at all where the range is not known.
 
-    ``pixel = (value * std + mean - low) / (high - low)``, with numbers or one value per channel.
+    ``pixel = (value * std + mean - low) / (high - low)``, with numbers, or one value per channel or per pixel.
     """
 
     def __init__(self, scale: Tensor | None, offset: Tensor | None) -> None:
@@ -173,7 +173,7 @@ class _Pixels:
         if facts.get("value_range") is None:
             return cls(None, None)
         low, high = (float(value) for value in facts["value_range"])
-        mean, std = (_per_channel(facts.get(name, neutral)) for name, neutral in (("mean", 0.0), ("std", 1.0)))
+        mean, std = (_broadcast(facts.get(name, neutral)) for name, neutral in (("mean", 0.0), ("std", 1.0)))
         return cls(std / (high - low), (mean - low) / (high - low))
 
     @property
@@ -202,10 +202,12 @@ class _Pixels:
             )
 
 
-def _per_channel(value: Any) -> Tensor:
-    """A number, or one value per channel, that broadcasts over ``[B, channels, H, W]``."""
+def _broadcast(value: Any) -> Tensor:
+    """A number, or one value per channel or per pixel, that broadcasts over ``[B, channels, H, W]``."""
     found = torch.as_tensor(value, dtype=torch.float64)
-    return found.reshape(-1, 1, 1) if found.numel() > 1 else found.reshape(())
+    if found.numel() == 1:
+        return found.reshape(())
+    return found if found.ndim == 3 else found.reshape(-1, 1, 1)
 
 
 def _image_shape(input_shape: tuple[int, ...], *, key: str) -> tuple[int, int, int]:

@@ -84,12 +84,13 @@ def data_identity(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What of a data set's spec trains a network: the spec itself, or what its target says by ``target.identity``.
 
     A target that reads files has ``identity(**knobs) -> dict``, which replaces paths by the hash of what lies there:
-    the same file under another name is the same data, another file under the same name is not.
+    the same file under another name is the same data, another file under the same name is not. Where a cache lies and
+    whether a bar is shown is no part of it.
 
     Raises:
         UserError: a file cannot be read.
     """
-    knobs = {name: value for name, value in spec.items() if name != "_target_"}
+    knobs = {name: value for name, value in spec.items() if name not in ("_target_", *_PROVIDED)}
     described = getattr(resolve(str(spec["_target_"])), "identity", None)
     return {"_target_": spec["_target_"], **(knobs if described is None else described(**knobs))}
 

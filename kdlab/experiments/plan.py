@@ -113,8 +113,11 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = ()) -> PlannedRun
     quality = Quality.from_spec(config.teacher.quality)
     transformation = {**quality.transformation, **scaling(config)}
     asked = concerning(TEACHER_SECTIONS, overrides)
-    if quality.takes("seed", parts=("weights", "outputs", "control")):
-        transformation["seeds"] = {"teacher": config.teacher.seed}
+    seeds = {"teacher": config.teacher.seed} if quality.takes("seed", parts=("weights", "outputs", "control")) else {}
+    if any(quality.takes(examples, parts=("control",)) for examples in ("train", "validation")):
+        seeds["data"] = config.data.seed  # a transformed teacher has it from its parent
+    if seeds:
+        transformation["seeds"] = seeds
     if _reads_temperature(transformation):
         asked += tuple(line for line in overrides if line.lstrip("+").startswith("objective.temperature="))
     if not quality.needs_network:

@@ -20,9 +20,9 @@ from kdlab.objectives import Objective
 from kdlab.outputs import Batch
 from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig, TrainingConfig
-from kdlab.teachers import UNFITTED, Quality
+from kdlab.teachers import UNFITTED, Quality, answers_by_index
 from kdlab.training import Recipe, Runtime
-from kdlab.training.distillation import BY_INDEX_AUGMENTED, answers_by_index, build_optimizer, listen
+from kdlab.training.distillation import BY_INDEX_AUGMENTED, build_optimizer, listen
 from kdlab.training.fit import make_trainer
 
 FEW = 8
@@ -68,8 +68,10 @@ def _has_network(config: RunConfig) -> bool:
 def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
     """Named checks; the name says what makes two of them the same (seeds do not)."""
     data = {"data": config.data.spec, "name": config.data.name, "slices": sorted(config.data.slices)}
+    slices = {name: piece.model_dump() for name, piece in config.data.slices.items()}
+    whole = {**data, "slices": slices, "sets": "slices" in config.evaluation.sets}
     checks: list[tuple[str, Callable[[], Any]]] = [
-        (canonical_json(data), lambda: lab.dataset(config)),
+        (canonical_json(whole), lambda: lab.dataset(config)),
         (canonical_json({**data, "student": config.student}), lambda: build_student(config, lab.dataset(config))),
     ]
     trainer, recipes = config.trainer, {"training": config.training}

@@ -39,9 +39,14 @@ class Teacher(Protocol):
         ...
 
 
-def answers_by_index(teacher: Teacher) -> bool:
-    """Whether what it says belongs to the example and not to the inputs shown: no random augmentation beside it."""
-    return bool(getattr(teacher, "by_index", False))
+def answers_by_index(teacher: Teacher | None) -> bool:
+    """Whether what it, or the teacher it transforms, says belongs to the example and not to the inputs shown.
+
+    No random augmentation may stand beside it.
+    """
+    if teacher is None:
+        return False
+    return bool(getattr(teacher, "by_index", False)) or answers_by_index(getattr(teacher, "teacher", None))
 
 
 def facts_of(teacher: Teacher) -> dict[str, float]:
@@ -136,7 +141,7 @@ class ScaledTeacher:
             raise UserError(f"teacher.quality.scale = {scale!r}: a finite number > 0 is needed")
         self.teacher, self.scale = teacher, scale
         self.num_classes, self.provides = teacher.num_classes, teacher.provides
-        self.by_index, self.facts = answers_by_index(teacher), {**facts_of(teacher), **(facts or {})}
+        self.facts = {**facts_of(teacher), **(facts or {})}
 
     def __call__(self, inputs: Tensor, index: Tensor) -> TeacherOutput:
         """``scale * logits``; features are the parent's."""

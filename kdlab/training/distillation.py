@@ -20,7 +20,7 @@ from kdlab.models import as_output, feature_names, tap
 from kdlab.objectives import Objective
 from kdlab.outputs import Batch
 from kdlab.targets import build
-from kdlab.teachers import Teacher, tap_teacher
+from kdlab.teachers import Teacher, answers_by_index, tap_teacher
 from kdlab.training.batches import as_batch
 from kdlab.training.callbacks import CurveSink
 from kdlab.training.monitor import TermMonitor
@@ -203,13 +203,6 @@ class Distillation(pl.LightningModule):
         if not math.isfinite(found):
             raise UserError("the schedule needs the length of the run: pass steps= to Distillation")
         return int(found)
-
-
-def answers_by_index(teacher: Teacher | None) -> bool:
-    """Whether a teacher, or the one it transforms, looks at the index of an example instead of at its inputs."""
-    if teacher is None:
-        return False
-    return bool(getattr(teacher, "by_index", False)) or answers_by_index(getattr(teacher, "teacher", None))
 
 
 def listen(objective: Objective, *, student: nn.Module, teacher: Teacher | None) -> None:

@@ -123,6 +123,16 @@ def test_a_step_on_pixels_clips_pixels_and_not_standardised_values():
     assert batch.inputs.min() < -1  # the values as they are would have been clipped
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_statistics_of_every_pixel(channels):
+    pixels = 16 * torch.rand(10, channels, 6, 6, generator=torch.Generator().manual_seed(0))
+    mean, std = pixels.mean(0), pixels.std(0)
+    batch = batch_of(channels, 6, 6, rows=10)._replace(inputs=(pixels - mean) / std)
+    facts = {"mean": mean.numpy(), "std": std.numpy(), "value_range": (0, 16)}
+    found = augmented({"bright": BRIGHT}, batch, facts=facts).inputs * std + mean
+    torch.testing.assert_close(found, (pixels + 8).clamp(0, 16), rtol=0, atol=1e-4)
+
+
 def test_statistics_of_every_channel():
     facts = {"mean": torch.tensor([5.0, 6.0, 7.0]), "std": [4.0, 2.0, 1.0], "value_range": (0, 16)}
     pixels = 16 * torch.rand(10, 3, 6, 6, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from kdlab.data import Dataset, Examples, Slice, load_dataset
-from kdlab.data.loading import _check_slice, check_dataset, slice_errors
+from kdlab.data.loading import _check_slice, check_dataset, data_identity, slice_errors
 from kdlab.errors import UserError
 
 HERE = __name__
@@ -202,7 +202,7 @@ def config(name):
 @pytest.mark.parametrize(("name", "count"), [("mnist1d", 15), ("digits", 9)])
 def test_shipped_configs_load_with_all_slices(name, count, tmp_path):
     told = config(name)
-    slices = told.pop("slices")
+    slices, _ = told.pop("slices"), told.pop("shift", None)
     if name == "mnist1d":  # small enough for a test; slices are cut to the test set
         told |= {"train": 50, "validation": 20, "test": 30, "pool": 20}
     dataset = load_dataset(told, slices, cache_dir=tmp_path, progress=False)
@@ -215,6 +215,14 @@ def test_shipped_configs_load_with_all_slices(name, count, tmp_path):
     text = (CONF / f"{name}.yaml").read_text()
     assert text.startswith("# @package _global_\n")
     assert f"kdlab run data={name}" in text
+
+
+@pytest.mark.parametrize(
+    "target", ["kdlab.data.fashion_mnist.fashion_mnist", "kdlab.data.digits.digits", f"{HERE}.toy"]
+)
+def test_what_only_shows_or_keeps_is_no_part_of_what_trains(target):
+    spec = {"_target_": target}
+    assert data_identity({**spec, "progress": False, "cache_dir": "elsewhere"}) == data_identity(spec)
 
 
 def test_importing_the_room_stays_light():

@@ -210,6 +210,13 @@ def test_another_number_of_classes_than_the_data_is_refused_before_anything_trai
     assert bench.store.ids() == []
 
 
+def test_every_point_of_a_sweep_over_a_slice_is_tried(bench):
+    points = [config(data__slices__loud__factor=factor) for factor in (1.0, 1e39)]
+    with pytest.raises(UserError, match=r"data\.slices\.loud: the input with index 20000 is not finite"):
+        preflight(points, bench.lab)
+    preflight([config(evaluation__sets=["train", "validation"], data=points[1].plain["data"])], bench.lab)
+
+
 def test_preflight_tells_all_that_fails_at_once(bench):
     points = [config(student__num_classes=5), config(teacher__model__num_classes=7, trainer__devices=2)]
     with pytest.raises(UserError) as caught:

@@ -120,6 +120,17 @@ def test_the_uniform_control_has_no_seed_and_no_network():
     assert wider.run.run_id == first.run.run_id
 
 
+def test_a_control_made_of_the_data_is_another_one_for_another_draw_of_it():
+    prior = {"name": "prior", "control": {"_target_": f"{__name__}.class_prior"}}
+    first, second = (plan_teacher(config(data__seed=seed, teacher__quality=prior)) for seed in (0, 1))
+    assert first.run_id != second.run_id
+    assert first.seeds == {"student": None, "teacher": None, "data": 0}
+
+
+def class_prior(*, num_classes, train):
+    """A control that reads the training set."""
+
+
 def test_a_pinned_teacher_is_one_teacher_of_many_students():
     points = [plan(config(seed=seed, teacher__seed=0)) for seed in range(3)]
     assert len({point.teacher.run_id for point in points}) == 1
