@@ -44,10 +44,15 @@ def identity(config: Mapping[str, Any]) -> str:
         config: all that trains the network, ``TRAINING_VERSION`` included; nothing is added here, so that
             ``identity(record.identity_config) == record.identity`` for every record.
     """
+    return hashlib.sha256(canonical_json(without_neutral(config)).encode()).hexdigest()
+
+
+def without_neutral(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``config`` without fields added later at their neutral value: records before and after read alike."""
     known: Mapping[str, Any] = config
     for path, neutral in ADDED_LATER.items():
         known = _without(known, path.split("."), neutral)
-    return hashlib.sha256(canonical_json(known).encode()).hexdigest()
+    return known
 
 
 def run_id(identity: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kdlab.records.identity import without_neutral
 from kdlab.reporting.compact import Line, override_key
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
@@ -116,7 +117,7 @@ def group_runs(runs: Iterable[Line], *, header: Mapping[str, Any]) -> list[Group
     for run in runs:
         if not run["members"]:
             run = {**run, "members": askers.get(run["run_id"], [])}
-        signature = json.dumps(without_seeds(run["identity"]), sort_keys=True)
+        signature = json.dumps(without_seeds(without_neutral(run["identity"])), sort_keys=True)
         for arm, phase in _places(run):
             keyed.setdefault((run["data"], run["role"], signature, arm, phase), []).append(run)
     groups = [_group(key, members, qualities) for key, members in keyed.items()]

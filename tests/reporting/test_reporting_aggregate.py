@@ -188,3 +188,15 @@ def test_the_command_of_a_teacher_names_the_temperature_its_targets_are_made_for
     assert "teacher/quality=virtual" in command
     assert ("objective.temperature=4" in command) == tempered
     assert "alpha" not in command
+
+
+def test_records_from_before_a_field_was_added_are_of_one_group_with_those_after():
+    lines = synthetic.grid(seeds=6, temperatures=(4,), alphas=(0.9,))
+    for line in lines[1:]:
+        if (line["seeds"].get("student") or 0) >= 3:
+            line["identity"] = {**line["identity"], "training": {**line["identity"]["training"], "augmentation": {}}}
+    rows = summarize(lines).rows
+    assert [(row.group.label, row.metrics["test/accuracy"].n) for row in rows if row.group.role == "scratch"] == [
+        ("scratch", 6)
+    ]
+    assert all("augmentation" not in key for row in rows for key in row.group.identity)
