@@ -193,8 +193,8 @@ def test_the_command_of_a_teacher_names_the_temperature_its_targets_are_made_for
 def test_records_from_before_a_field_was_added_are_of_one_group_with_those_after():
     lines = synthetic.grid(seeds=6, temperatures=(4,), alphas=(0.9,))
     for line in lines[1:]:
-        if (line["seeds"].get("student") or 0) >= 3:
-            line["identity"] = {**line["identity"], "training": {**line["identity"]["training"], "augmentation": {}}}
+        later = {"augmentation": {}} if (line["seeds"].get("student") or 0) >= 3 else {}
+        line["identity"] = {**line["identity"], "training": {"steps": 5, **later}}
     rows = summarize(lines).rows
     assert [(row.group.label, row.metrics["test/accuracy"].n) for row in rows if row.group.role == "scratch"] == [
         ("scratch", 6)
