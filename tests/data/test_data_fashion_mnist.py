@@ -228,3 +228,19 @@ def test_sizes_beyond_the_split_are_refused(files, tmp_path, knobs, said):
     write_set(tmp_path / "mine")
     with pytest.raises(UserError, match=said):
         fashion_mnist(cache_dir=tmp_path, root=str(tmp_path / "mine"), **{**SIZES, **knobs})
+
+
+def test_every_severity_is_measured_on_the_same_runs():
+    from kdlab.commands.checking import read
+    from kdlab.data.corruptions import SCALES
+    from kdlab.experiments.plan import plan
+
+    few, all_ = (read([f"data={name}"]) for name in ("fashion_mnist", "fashion_mnist_c"))
+    assert [run.run_id for run in plan(few).runs()] == [run.run_id for run in plan(all_).runs()]
+    assert {name: piece for name, piece in all_.data.slices.items() if name in few.data.slices} == few.data.slices
+    told = {(piece.spec["corruption"], piece.spec["severity"]) for name, piece in all_.data.slices.items()
+            if name not in few.data.slices}  # fmt: skip
+    assert told == {(name, severity) for name in SCALES for severity in range(1, 6)}
+    ood = [{name for name, piece in config.data.slices.items() if piece.ood} for config in (few, all_)]
+    assert ood[0] == ood[1]  # ood/mean_gap says the same whichever of the two measured a run
+    assert len(ood[0]) == 20
