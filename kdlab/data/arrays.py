@@ -89,7 +89,8 @@ def arrays(
 def _identity(*, path: str, **knobs: Any) -> dict[str, Any]:
     """The content of the file in the place of its path, and what is done to it before training."""
     told = {"train": None, "validation": None, "layout": "channels_first", "standardise": "channel", **knobs}
-    told.pop("value_range", None)  # read by slices alone
+    if told.get("value_range") is None:  # augmentation reads it too; where it is not told it follows from the file
+        told.pop("value_range", None)
     return {**told, "content": content_hash(Path(path).expanduser(), key="data.path")}
 
 
@@ -147,13 +148,13 @@ def _num_classes(labels: IntArray, train: IntArray) -> int:
     num_classes = int(labels.max()) + 1
     if num_classes < 2:
         raise UserError("labels: all are 0; at least two classes are needed")
-    present = np.zeros(num_classes, dtype=bool)
-    present[labels[train]] = True
-    if not present.all():
-        absent = np.flatnonzero(~present)
-        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    present = np.unique(labels[train])
+    if len(present) < num_classes:  # a label may be huge: nothing here is as large as their count
+        first = int(np.argmax(np.append(present, -1) != np.arange(len(present) + 1)))
+        absent = num_classes - len(present)
+        more = f" and {absent - 1} more" if absent > 1 else ""
         raise UserError(
-            f"labels: class {int(absent[0])}{more} of 0 ... {num_classes - 1} has no training example: nothing could "
+            f"labels: class {first}{more} of 0 ... {num_classes - 1} has no training example: nothing could "
             "learn it"
         )
     return num_classes

@@ -67,7 +67,7 @@ def draw_forest(axes: "Axes", lines: Sequence[tuple[str, Interval, str | None]],
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
     for place, (_, difference, verdict) in enumerate(lines):
         face, edge, marker = LOOKS.get(verdict or "", (INK, INK, "o"))
-        half = 100 * (difference.half_width or 0.0)
+        half = None if difference.half_width is None else 100 * difference.half_width  # no interval: no bar
         axes.errorbar(
             100 * difference.estimate,
             place,

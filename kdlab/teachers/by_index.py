@@ -36,7 +36,6 @@ class VirtualTeacher:
 
     provides = frozenset({"logits"})
     by_index = True
-    is_network = False
 
     def __init__(
         self, teacher: Teacher, examples: Examples, *, margin: float, facts: Mapping[str, float] | None = None

@@ -113,7 +113,6 @@ class UniformTeacher:
     """
 
     provides = frozenset({"logits"})
-    is_network = False
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes

@@ -222,7 +222,8 @@ def test_identity_is_what_is_in_the_file(save, tmp_path):
     assert named[0] == named[1] != named[2]
     assert "path" not in named[0]
     assert data_identity({**TARGET, "path": one, "standardise": "none"}) != named[0]
-    assert data_identity({**TARGET, "path": one, "value_range": [0, 1]}) == named[0]  # read by slices alone
+    assert data_identity({**TARGET, "path": one, "value_range": None}) == named[0]
+    assert data_identity({**TARGET, "path": one, "value_range": [0, 1]}) != named[0]  # augmentation reads it
     assert own_slices({**TARGET, "path": save(**with_slices())}) == ("loud", "other", "third")
     with pytest.raises(UserError, match=r"data.path = '.*none.npz': No such file"):
         data_identity({**TARGET, "path": str(tmp_path / "none.npz")})
