@@ -7,7 +7,8 @@ trains the network, so it stays out of a run's identity; every other field is in
 """
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -219,12 +220,25 @@ def read_config(plain: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         problems += [_message(detail) for detail in error.errors(include_url=False)]
     problems += _target_problems(plain)
+    problems += [f"{key} = {value}: must be a finite number" for key, value in _infinite(plain)]
     if config is not None:
         problems += _cross_problems(config)
     if problems:
         raise ConfigError("\n".join(_once(problems)))
     assert config is not None
     return config
+
+
+def _infinite(value: Any, *, key: str = "") -> Iterator[tuple[str, float]]:
+    """Every infinity or NaN in a config with its key: nothing that is run or named is made from one."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _infinite(item, key=f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for at, item in enumerate(value):
+            yield from _infinite(item, key=f"{key}[{at}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, value
 
 
 def _once(problems: list[str]) -> list[str]:

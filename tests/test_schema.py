@@ -64,6 +64,14 @@ BAD = {
     "alpha above 1": ({"objective__alpha": 1.5}, ["objective.alpha = 1.5", "less than or equal to 1"]),
     "alpha below 0": ({"objective__alpha": -0.1}, ["objective.alpha = -0.1", "greater than or equal to 0"]),
     "alpha not a number": ({"objective__alpha": float("nan")}, ["objective.alpha = nan"]),
+    "an infinite knob of a dose": (
+        {"teacher__quality__scale": float("inf")},
+        ["teacher.quality.scale = inf", "finite"],
+    ),
+    "an infinite knob of an optimizer": (
+        {"training__optimizer__lr": float("inf")},
+        ["training.optimizer.lr = inf", "finite"],
+    ),
     "T of 0": ({"objective__temperature": 0}, ["objective.temperature = 0", "greater than 0"]),
     "T below 0, in the term": (
         {"objective__terms__soft_targets__temperature": -1},

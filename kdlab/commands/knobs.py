@@ -71,6 +71,8 @@ def _teacher_reads(rest: str, raw: Mapping[str, Any], named: set[str]) -> bool:
     if not rest or not isinstance(teacher, Mapping):
         return True
     quality = teacher.get("quality") or {}
+    if not isinstance(quality, Mapping):
+        return True  # teacher.quality=weak in the place of teacher/quality=weak: the schema tells
     head, _, tail = rest.partition(".")
     if head == "quality":
         is_dose = tail and tail.split(".")[0] not in _PARTS

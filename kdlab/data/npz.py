@@ -59,6 +59,9 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise UserError(f"{key}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{key}: {error}; arrays of objects are never unpickled") from error
+    for name, found in content.items():
+        if not isinstance(found, np.ndarray):  # numpy hands out what has no header of an array as bytes
+            raise UserError(f"{key}: '{name}' is no array")
     known = ("inputs", "labels", "split")
     unknown = [name for name in content if name not in known and not SLICE_KEY.fullmatch(name)]
     if unknown:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from kdlab.data import Dataset
+from kdlab.errors import UserError
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.metrics import accuracy
 from kdlab.evaluation.predict import predict
@@ -56,6 +57,8 @@ def build_student(config: RunConfig, dataset: Dataset) -> nn.Module:
     network = build_model(
         config.student, **shape, seed_value=stream_seed("student", "init", config.seed), key="student"
     )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UserError(f"student._target_ = '{config.student['_target_']}' has no parameter to train")
     check_model(network, **shape, key="student")
     return network
 

@@ -13,6 +13,7 @@ SINGLE = {
     "unknown knob of a model behind +": (["+student.widht=4"], ["student.widht", "did you mean width"]),
     "unknown slice": (["data.slices.luod.factor=2"], ["data.slices.luod.factor = 2", "data.slices.loud"]),
     "unknown group": (["teacher/qualty=weak"], ["teacher/qualty = weak", "teacher/quality"]),
+    "a quality as a key": (["teacher.quality=weak"], ["teacher.quality = 'weak'"]),
     "text for a number": (["seed=abc"], ["seed = 'abc'", "integer"]),
     "nothing for a number": (["objective.alpha="], ["objective.alpha = ''", "number"]),
     "null for a number": (["objective.alpha=null"], ["objective.alpha"]),

@@ -1,6 +1,7 @@
 """``data=arrays``: what a file may hold, every mistake in it by name, and its slices all the way to a record."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -151,6 +152,7 @@ MISTAKES = [
     ({"labels": np.array([0, -1] * 50)}, "labels: row 1 has -1"),
     ({"labels": np.zeros(100, int)}, "labels: all are 0"),
     ({"labels": np.arange(100) % 3 + 1}, r"labels: class 0 of 0 ... 3 has no training example"),
+    ({"labels": np.arange(100) % 3 * 10**15}, r"labels: class 1 and 19{14}7 more of 0 ... 20+ has no training"),
     ({"labels": np.where(np.arange(100) < 60, 0, 2)}, r"labels: class 1 and 1 more of 0 ... 2 has no training"),
     ({"inputs": np.full((100, 6), np.nan)}, "inputs: row 0 holds NaN or infinity"),
     ({"inputs": np.r_[np.zeros((42, 6)), np.full((58, 6), 1e39)]}, r"inputs: row 42 holds NaN or infinity \(58 such"),
@@ -196,6 +198,11 @@ def test_a_file_that_is_none_is_told(save, tmp_path):
     flipped = bytearray((tmp_path / "mine.npz").read_bytes())
     flipped[300] ^= 0xFF
     (tmp_path / "flipped.npz").write_bytes(flipped)
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("inputs", "1, 2, 3")
+        archive.writestr("labels", "0, 1, 2")
+    with pytest.raises(UserError, match=r"text.npz': 'inputs' is no array"):
+        arrays(path=str(tmp_path / "text.npz"))
     for path in (cut, lone, tmp_path / "flipped.npz"):
         with pytest.raises(UserError, match=r"not an .npz file, or a damaged one"):
             arrays(path=str(path))
