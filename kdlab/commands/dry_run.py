@@ -87,7 +87,7 @@ def _planned(
     """
     from kdlab.commands import sweeping
     from kdlab.commands.search_space import is_search, probe
-    from kdlab.commands.searching import search_of
+    from kdlab.commands.searching import aim_of, search_of
 
     composer = Composer(make_loader(config_dir))
     if not many:
@@ -101,6 +101,7 @@ def _planned(
     cfg = sweeping.of_all_points(overrides, composer)
     sweep = sweeping.sweep_of(cfg, kind=kind)
     if is_search(cfg):
+        aim_of(str(cfg.optimized_metric), cfg.hydra.sweeper)
         space = sweeping.search_space_of(overrides, cfg)
         planning = probe(space, sweep=sweep, composer=composer)
         runs = int(cfg.hydra.sweeper.n_trials) * max(len(space.seeds), 1)

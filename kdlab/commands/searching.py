@@ -70,7 +70,7 @@ def run_search(
     from kdlab.commands.jobs import open_lab
     from kdlab.experiments.preflight import preflight
 
-    aim = _aim(str(config.optimized_metric), settings)
+    aim = aim_of(str(config.optimized_metric), settings)
     space = space_of(arguments, config, told=[str(line) for line in settings.get("trial") or ()])
     sweep = search_of(config, kind=getattr(job, "kind", "run"))
     composer = Composer(loader)
@@ -95,7 +95,15 @@ def search_of(config: DictConfig, *, kind: str = "run") -> Sweep:
     return Sweep(studies.check_study_name(config.study.name or file or DEFAULT_STUDY), file, kind)
 
 
-def _aim(metric: str, settings: Mapping[str, Any]) -> str:
+def aim_of(metric: str, settings: Mapping[str, Any]) -> str:
+    """What a search is to do with its metric: ``maximize`` or ``minimize``.
+
+    Raises:
+        UserError: the metric is none to choose by, the direction is not its own, or no trial is asked for.
+    """
+    trials = settings.get("n_trials")
+    if not isinstance(trials, int) or trials < 1:
+        raise UserError(f"hydra.sweeper.n_trials = {trials!r}: a whole number from 1 up is needed")
     aim = optuna_direction(metric)
     asked = settings.get("direction")
     if asked is not None and str(getattr(asked, "name", asked)) != aim:
