@@ -41,6 +41,9 @@ bench: $(STAMP) ## what takes longer than a test: speed ratios side by side, lat
 
 studies: $(STAMP) ## run every committed study again (resumes where it stopped) and rebuild all reports
 	$(BIN)/kdlab sweep temperature_alpha
+	$(BIN)/kdlab sweep student_size
+	$(BIN)/kdlab sweep teacher_quality
+	$(BIN)/kdlab sweep fashion_mnist/teacher_quality
 	$(BIN)/kdlab report
 
 lock: $(STAMP) ## write constraints.txt from what is installed

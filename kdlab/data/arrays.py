@@ -154,8 +154,7 @@ def _num_classes(labels: IntArray, train: IntArray) -> int:
         absent = num_classes - len(present)
         more = f" and {absent - 1} more" if absent > 1 else ""
         raise UserError(
-            f"labels: class {first}{more} of 0 ... {num_classes - 1} has no training example: nothing could "
-            "learn it"
+            f"labels: class {first}{more} of 0 ... {num_classes - 1} has no training example: nothing could learn it"
         )
     return num_classes
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlab.reporting.aggregate import Comparison, ResultRow, Summary
-from kdlab.reporting.canvas import INK, SCRATCH, STUDENT, TEACHER, new_figure, save
-from kdlab.reporting.heat_map import numeric_axes
+from kdlab.reporting.canvas import INK, SCRATCH, STUDENT, TEACHER, draw_beyond, left_edge, new_figure, save
 from kdlab.reporting.intervals import Interval
 
 if TYPE_CHECKING:
@@ -28,9 +27,10 @@ LOOKS = {
 
 
 def draw_effects(summary: Summary, data: str, folder: Path, name: str) -> tuple[list[Path], str] | None:
-    """The difference to scratch of every arm of a study without numeric grid, one line each; None for other studies."""
+    """The difference to scratch of every arm, a line each; None for a study of few arms, or of arms times a grid."""
     found = effects(summary, data)
-    if len(found) < FEWEST_ARMS or numeric_axes(summary, data):
+    arms = {name for row, _ in found for name in row.group.arms}
+    if not FEWEST_ARMS <= len(found) <= len(arms):
         return None
     figure, axes = new_figure(7.0, 1.1 + 0.235 * len(found))
     sesoi = (summary.header.get("sesoi") or {}).get(METRIC)
@@ -40,7 +40,7 @@ def draw_effects(summary: Summary, data: str, folder: Path, name: str) -> tuple[
     band = f"; the band is the smallest effect of interest ({100 * sesoi:g} points)" if sesoi else ""
     caption = (
         f"Paired difference to the scratch twin, with {summary.level:.0%} intervals. Blue is better, orange worse, "
-        f"a grey square no difference; hollow is inconclusive{band}."
+        f"a grey square no difference; hollow is inconclusive; an arrow lies beyond the axis{band}."
     )
     return save(figure, folder, name), caption
 
@@ -65,8 +65,15 @@ def draw_forest(axes: "Axes", lines: Sequence[tuple[str, Interval, str | None]],
     if sesoi:
         axes.axvspan(-100 * sesoi, 100 * sesoi, color="#EEEEEE", zorder=0, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
+    lows, highs = ([100 * (getattr(d, end) or d.estimate) for _, d, _ in lines] for end in ("low", "high"))
+    cut = left_edge(lows, highs)
+    if cut is not None:
+        axes.set_xlim(1.06 * cut, max([*highs, 100 * (sesoi or 0.0)]) - 0.05 * cut)
     for place, (_, difference, verdict) in enumerate(lines):
         face, edge, marker = LOOKS.get(verdict or "", (INK, INK, "o"))
+        if cut is not None and 100 * difference.estimate < cut:
+            draw_beyond(axes, 100 * difference.estimate, place, edge=cut, colour=edge)
+            continue
         half = None if difference.half_width is None else 100 * difference.half_width  # no interval: no bar
         axes.errorbar(
             100 * difference.estimate,
