@@ -120,7 +120,8 @@ Afterwards: kdlab report NAME."""
 
 
 def _sweep_row(name: str) -> str:
-    return textwrap.fill(f"{name:<21} {sweep_question(name)}", 110, initial_indent="  ", subsequent_indent=" " * 24)
+    row = f"{name:<21} {sweep_question(name)}"
+    return textwrap.fill(row, 110, initial_indent="  ", subsequent_indent=" " * 24, break_on_hyphens=False)
 
 
 def sweep_question(name: str) -> str:
