@@ -201,11 +201,7 @@ def _running_row(watched: Watched) -> list[Any]:
 
 def steps_of(planned: PlannedRun) -> int:
     """The optimizer steps of a planned run; 0 where nothing is trained (a control, a transformation, a checkpoint)."""
-    teacher = planned.config.teacher
-    if planned.role != "teacher":
-        return planned.config.training.steps
-    trained = "training" in planned.identity_config and planned.parent is None
-    return teacher.effective_training().steps if teacher is not None and trained else 0
+    return int((planned.identity_config.get("training") or {}).get("steps", 0))
 
 
 def last_values(path: Path, step: int, accuracy: float | None) -> tuple[int, float | None]:

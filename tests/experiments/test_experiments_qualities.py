@@ -323,3 +323,13 @@ def test_a_dose_out_of_range_is_refused_before_work_starts(bench, trainings, nam
 @pytest.mark.parametrize("name", NAMES)
 def test_preflight_lets_every_preset_pass(bench, name):
     preflight([asked(name)], bench.lab)
+
+
+def test_the_steps_that_are_told_beforehand_are_those_that_are_trained():
+    from kdlab.commands.progress import steps_of
+
+    told = {name: steps_of(plan_teacher(config(teacher__quality=preset(name), data__shift=SHIFT))) for name in NAMES}
+    nothing = {"untrained", "uniform", "calibrated", "overconfident", "low_bit", "virtual", "permuted"}
+    assert {name for name, steps in told.items() if steps == 0} == nothing
+    assert told["standard"] == config().teacher.training.steps
+    assert steps_of(plan(config()).run) == config().training.steps
