@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -52,6 +53,10 @@ def load_dataset(
         dataset = build(_data_knobs(spec), **offered)
     except UserError as error:
         raise UserError(f"data: {error}") from error
+    except Exception as error:
+        if str(spec["_target_"]).startswith("kdlab."):
+            raise  # a mistake of ours: the whole traceback is wanted
+        raise UserError(f"data._target_ = '{spec['_target_']}' failed: {_where(error)}") from error
     if not isinstance(dataset, Dataset):
         raise UserError(f"data._target_ = '{spec['_target_']}' gives {type(dataset).__name__}, not kdlab.data.Dataset")
     dataset = dataclasses.replace(dataset, name=str(spec.get("name", dataset.name)))
@@ -60,6 +65,12 @@ def load_dataset(
         _check_own_slice(dataset, name, piece)
     named = {name: _slice(dataset, name, slices[name], offered) for name in slices}
     return dataclasses.replace(dataset, slices={**dataset.slices, **named})
+
+
+def _where(error: BaseException) -> str:
+    """An error of a user's function in one line, with the line of their file that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def dataset_errors(spec: Mapping[str, Any]) -> list[str]:

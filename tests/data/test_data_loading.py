@@ -230,3 +230,17 @@ def test_importing_the_room_stays_light():
     modules = "import kdlab.data, kdlab.data.mnist1d, kdlab.data.digits, kdlab.data.corruptions, sys"
     code = f"{modules}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def broken() -> Dataset:
+    raise RuntimeError("no such table")
+
+
+def test_a_function_of_the_user_that_raises_is_named_with_the_line_it_raised_in(tmp_path):
+    with pytest.raises(UserError) as caught:
+        load_dataset({"name": "mine", "_target_": f"{HERE}.broken"}, {}, cache_dir=tmp_path)
+    told = str(caught.value)
+    assert told.startswith(
+        f"data._target_ = '{HERE}.broken' failed: RuntimeError: no such table (test_data_loading.py, "
+    )
+    assert isinstance(caught.value.__cause__, RuntimeError)
