@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,11 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
     os.environ[_name] = "1"  # before torch and numpy are imported, here and in every process the tests start
 os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
 os.environ.pop("CUDA_LAUNCH_BLOCKING", None)
+
+# Under nohup, or as a background job of a script, Ctrl-C is ignored, and every process started from here inherits that:
+# tests that interrupt one would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The controller of pytest-xdist chooses the folder, its workers inherit it: a small data set is made once a session.
 _OWNS_CACHE = "KDLAB_TEST_CACHE" not in os.environ

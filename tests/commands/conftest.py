@@ -6,11 +6,13 @@ import logging
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from kdlab.commands.cli import main
 from kdlab.records.record import RunRecord
 
+TERMINAL_SECONDS = 240  # a tenth of it is usual; a display that hangs is killed and told
 TINY = """\
 # @package _global_
 # Three noisy patterns.   kdlab run data=tiny --config-dir DIR
@@ -185,7 +188,11 @@ def on_terminal(tmp_path):
         )
         os.close(theirs)
         raw = b""
+        until = time.monotonic() + TERMINAL_SECONDS
         while True:
+            if not select.select([ours], [], [], max(0.0, until - time.monotonic()))[0]:
+                process.kill()
+                pytest.fail(f"still going after {TERMINAL_SECONDS} s: {raw[-2000:].decode(errors='replace')}")
             try:
                 piece = os.read(ours, 65536)
             except OSError:  # the last writer has gone

@@ -44,7 +44,6 @@ def test_worker_processes_are_drawn_by_the_one_that_launched_them(sweep, on_term
     assert sorted(re.findall(r"^\[\d/2\] seed=(\d): validation/accuracy", text, re.MULTILINE)) == ["0", "1"]
 
 
-@pytest.mark.skip(reason="hung once at 100 % CPU in a full run; to be understood")
 def test_ctrl_c_leaves_the_terminal_clean(sweep, on_terminal, kdlab):
     code, text, raw = on_terminal(*sweep, "training.steps=200000", kill_at=b"200000")
     assert code == 130
