@@ -5,11 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+
+from hydra_plugins.kdlab_study.launched import LaunchedSweeper
 
 
 @dataclass
@@ -23,21 +20,11 @@ class StudySweeperConf:
 ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudySweeperConf, provider="kdlab")
 
 
-class StudySweeper(Sweeper):
+class StudySweeper(LaunchedSweeper):
     """Grid x arms, planned whole, then launched by whatever launcher is chosen."""
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
         self.params = dict(params or {})
-        self.launcher: Launcher | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before ``sweep``."""
-        self.hydra_context = hydra_context
-        self.config = config
-        self.task_function = task_function
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Plan, check, launch, sum up."""

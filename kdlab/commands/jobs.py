@@ -15,8 +15,9 @@ from kdlab.commands.checking import checked, typed
 from kdlab.commands.composing import Composer, config_dir_of, make_loader
 from kdlab.commands.grid import key_of
 from kdlab.commands.knobs import BOOKKEEPING, section_of
-from kdlab.commands.launching import BASIC_LAUNCHER, first_line
+from kdlab.commands.launching import BASIC_LAUNCHER
 from kdlab.commands.progress import is_drawn_elsewhere, is_watched
+from kdlab.commands.wording import first_line
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import PlannedRun

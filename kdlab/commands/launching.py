@@ -8,9 +8,7 @@ from hydra.plugins.launcher import Launcher
 
 from kdlab.commands.planning import Planning, Point
 from kdlab.commands.progress import Progress, watching
-from kdlab.commands.wording import counted as counted
-from kdlab.commands.wording import duration as duration
-from kdlab.commands.wording import first_line as first_line
+from kdlab.commands.wording import counted, first_line
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
 from kdlab.records.store import Store

@@ -22,10 +22,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kdlab.commands.composing import Composer, config_dir_of, parse_overrides
 from kdlab.commands.grid import Axis, key_of
 from kdlab.commands.knobs import section_of
-from kdlab.commands.launching import BASIC_LAUNCHER, SHOWN_FAILURES, SweepFailedError, counted, first_line
+from kdlab.commands.launching import BASIC_LAUNCHER, SHOWN_FAILURES, SweepFailedError
 from kdlab.commands.membership import joined_header, members_of, study_header
 from kdlab.commands.planning import Point, Sweep
 from kdlab.commands.search_space import Space, optuna_direction, probe, space_of
+from kdlab.commands.wording import counted, first_line
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
 from kdlab.records import studies

@@ -11,9 +11,10 @@ import time
 import pytest
 
 from kdlab.commands.composing import Composer, make_loader
-from kdlab.commands.launching import SweepFailedError, counted, duration
+from kdlab.commands.launching import SweepFailedError
 from kdlab.commands.reports import words_of
 from kdlab.commands.sweeping import of_all_points, planned, sweep_of
+from kdlab.commands.wording import counted, duration
 
 QUICK = ["data=tiny", "evaluation.sets=[validation,test]"]
 
