@@ -38,6 +38,16 @@ def pytest_sessionfinish() -> None:
         shutil.rmtree(os.environ["KDLAB_TEST_CACHE"], ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A lab with a store of its own and no tracker, for the tests of a module."""
+    from kdlab.experiments.lab import Lab
+    from kdlab.records.store import Store
+    from kdlab.tracking.base import NullTracker
+
+    return Lab(Store(tmp_path_factory.mktemp("lab") / "runs"), NullTracker())
+
+
 @pytest.fixture
 def trainings(monkeypatch):
     """The roles and seeds of every training that happens."""

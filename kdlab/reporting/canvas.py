@@ -4,7 +4,7 @@ Figures are made without pyplot (no global state) under ``matplotlib.rcdefaults(
 neither format carries a date or a program.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,30 +74,6 @@ def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
     figure.savefig(png, metadata={"Software": None})
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return [png, svg]
-
-
-def draw_beyond(axes: "Axes", value: float, place: float, *, edge: float, colour: str) -> None:
-    """A value far outside the axes: an arrow at their left edge with the number beside it."""
-    axes.plot([edge], [place], marker="<", color=colour, markersize=5, clip_on=False, zorder=4)
-    axes.annotate(
-        f"{value:+.0f}".replace("-", "−"),
-        (edge, place),
-        xytext=(7, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        color=colour,
-    )
-
-
-def left_edge(lows: Sequence[float], highs: Sequence[float]) -> float | None:
-    """Where axes of gains are cut off on the left, so that a disaster does not hide the rest; None for nowhere.
-
-    >>> left_edge([-1.0, -45.0], [4.0, -40.0]), left_edge([-9.0], [4.0])
-    (-12.0, None)
-    """
-    edge = -3.0 * max([*highs, 1.0])
-    return edge if min(lows) < edge else None
 
 
 def spread(values: list[float], *, gap: float) -> list[float]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlab.reporting.aggregate import Comparison, ResultRow, Summary
-from kdlab.reporting.canvas import INK, SCRATCH, STUDENT, TEACHER, draw_beyond, left_edge, new_figure, save
+from kdlab.reporting.canvas import INK, SCRATCH, STUDENT, TEACHER, new_figure, save
+from kdlab.reporting.gains import draw_gain, span_of
 from kdlab.reporting.intervals import Interval
 
 if TYPE_CHECKING:
@@ -65,22 +66,18 @@ def draw_forest(axes: "Axes", lines: Sequence[tuple[str, Interval, str | None]],
     if sesoi:
         axes.axvspan(-100 * sesoi, 100 * sesoi, color="#EEEEEE", zorder=0, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
-    lows, highs = ([100 * (getattr(d, end) or d.estimate) for _, d, _ in lines] for end in ("low", "high"))
-    cut = left_edge(lows, highs)
-    if cut is not None:
-        axes.set_xlim(1.06 * cut, max([*highs, 100 * (sesoi or 0.0)]) - 0.05 * cut)
+    span = span_of([difference for _, difference, _ in lines])
+    if span.cut is not None:
+        axes.set_xlim(1.06 * span.cut, max(span.right, 100 * (sesoi or 0.0)) - 0.05 * span.cut)
     for place, (_, difference, verdict) in enumerate(lines):
         face, edge, marker = LOOKS.get(verdict or "", (INK, INK, "o"))
-        if cut is not None and 100 * difference.estimate < cut:
-            draw_beyond(axes, 100 * difference.estimate, place, edge=cut, colour=edge)
-            continue
-        half = None if difference.half_width is None else 100 * difference.half_width  # no interval: no bar
-        axes.errorbar(
-            100 * difference.estimate,
+        draw_gain(
+            axes,
+            difference,
             place,
-            xerr=half,
+            span=span,
+            colour=edge,
             fmt=marker,
-            color=edge,
             markerfacecolor=face,
             markeredgecolor=edge,
             markersize=5.5,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlab.reporting.aggregate import ResultRow, Summary, summarize
-from kdlab.reporting.canvas import INK, SCRATCH, TEACHER, draw_beyond, left_edge, new_figure, save, spread_labels, style
+from kdlab.reporting.canvas import INK, SCRATCH, TEACHER, new_figure, save, spread_labels, style
 from kdlab.reporting.compact import read_lines
+from kdlab.reporting.gains import draw_gain, span_of
 from kdlab.reporting.groups import CONTROLS, number, parse_overrides
 from kdlab.reporting.heat_map import numeric_axes
 from kdlab.reporting.intervals import Interval
@@ -184,13 +185,9 @@ def _draw_arms(axes: "Axes", gains: Sequence[Gain]) -> None:
     axes.axvline(0, color=INK, linewidth=0.9)
     names: list[tuple[float, str]] = []
     place, before = 0.0, None
-    lows, highs = (
-        [100 * (getattr(gain.difference, end) or gain.difference.estimate) for gain in gains] for end in ("low", "high")
-    )
-    right, cut = max(highs), left_edge(lows, highs)
-    left = min(lows) if cut is None else cut
-    if cut is not None:
-        axes.set_xlim(1.06 * cut, right + 0.02 * (right - left))
+    span = span_of([gain.difference for gain in gains])
+    if span.cut is not None:
+        axes.set_xlim(1.06 * span.cut, span.right + 0.02 * (span.right - span.left))
     for gain in gains:
         if before is not None:
             place += 1.0 if gain.label == before else 1.45
@@ -198,19 +195,10 @@ def _draw_arms(axes: "Axes", gains: Sequence[Gain]) -> None:
             names.append((place, gain.label))
         before = gain.label
         colour = SCRATCH if gain.control else TEACHER
-        if cut is not None and 100 * gain.difference.estimate < cut:
-            draw_beyond(axes, 100 * gain.difference.estimate, place, edge=cut, colour=colour)
-        else:
-            axes.errorbar(
-                100 * gain.difference.estimate,
-                place,
-                xerr=100 * (gain.difference.half_width or 0.0),
-                fmt="s" if gain.control else "o",
-                color=colour,
-                markersize=4.5,
-                elinewidth=1.5,
-            )
-        axes.text(right + 0.04 * (right - left), place, gain.dose, va="center", fontsize=8, color="#555555")
+        marker = "s" if gain.control else "o"
+        draw_gain(axes, gain.difference, place, span=span, colour=colour, fmt=marker, markersize=4.5, elinewidth=1.5)
+        beside = span.right + 0.04 * (span.right - span.left)
+        axes.text(beside, place, gain.dose, va="center", fontsize=8, color="#555555")
     axes.set_yticks([at for at, _ in names], [name for _, name in names])
     axes.set_ylim(place + 0.8, -0.8)
     axes.tick_params(axis="y", length=0, labelcolor=INK)

@@ -4,16 +4,7 @@ import pytest
 from combinations import FACTORS, allowed, check
 from pairwise import full_product
 
-from kdlab.experiments.lab import Lab
-from kdlab.records.store import Store
-from kdlab.tracking.base import NullTracker
-
 ROWS = full_product({**FACTORS, "augmentation": ("none",)}, allowed)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return Lab(Store(tmp_path_factory.mktemp("product") / "runs"), NullTracker())
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()).replace(" ", "_"))

@@ -9,16 +9,7 @@ import pytest
 from combinations import FACTORS, allowed, check
 from pairwise import all_pairs, full_product, pairs_of
 
-from kdlab.experiments.lab import Lab
-from kdlab.records.store import Store
-from kdlab.tracking.base import NullTracker
-
 ROWS = all_pairs(FACTORS, allowed)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    return Lab(Store(tmp_path_factory.mktemp("pairwise") / "runs"), NullTracker())
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()).replace(" ", "_"))
