@@ -1,6 +1,6 @@
 """From a network to everything a record says about it: predictions once per set, then numbers, cost and latency."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,6 @@ from kdlab.evaluation.gaps import SliceFacts
 from kdlab.keys import expected_keys, out_of_scope
 from kdlab.outputs import Predictions
 from kdlab.schema import RunConfig
-
-Predict = Callable[[Examples], Predictions]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def chosen_sets(config: RunConfig, dataset: Dataset) -> dict[str, Examples]:
 
 
 def assess(
-    predict: Predict,
+    predictions: Mapping[str, Predictions],
     *,
     role: str,
     config: RunConfig,
@@ -76,7 +74,7 @@ def assess(
     """Measure a network (or a teacher that is none) on the chosen sets.
 
     Args:
-        predict: forwards a set once.
+        predictions: of the ``chosen_sets``, one forward pass each.
         role: student, scratch or teacher.
         config: the run's config.
         dataset: its data.
@@ -86,9 +84,7 @@ def assess(
         extra: further metrics that only the caller knows (training time, parent's accuracy).
         why: reasons for keys that stay undefined, by key; the longest matching prefix counts.
     """
-    sets = chosen_sets(config, dataset)
-    predictions = {name: predict(examples) for name, examples in sets.items()}
-    shown = {name: dataset.slices[name] for name in sets if name in dataset.slices}
+    shown = {name: dataset.slices[name] for name in predictions if name in dataset.slices}
     facts = {name: SliceFacts(reference=piece.reference, ood=piece.ood) for name, piece in shown.items()}
     measured: Measurements = measure(
         predictions,
@@ -107,7 +103,7 @@ def assess(
     if role == "teacher" and "train" in predictions:
         metrics["transfer/target_entropy"] = target_entropy(predictions["train"].logits)
     metrics.update(extra)
-    keys = expected_keys(role, tuple(sets), tuple(shown))
+    keys = expected_keys(role, tuple(predictions), tuple(shown))
     metrics, undefined = complete(metrics, undefined, keys, lambda key: out_of_scope(key, role) or _reason(key, why))
     sizes = {name: {"reference": p.reference, "ood": p.ood, "size": len(p.examples)} for name, p in shown.items()}
     return Assessment(

@@ -10,7 +10,7 @@ from kdlab.errors import UserError
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.metrics import accuracy
 from kdlab.evaluation.predict import predict
-from kdlab.experiments.assess import TaughtBy, assess
+from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import train
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.latency import latency_of
@@ -96,7 +96,10 @@ def _measured(
     price = step_cost_of(config, dataset=dataset, lab=lab) if role == "student" else None
     network.to(device)
     assessment = assess(
-        lambda examples: predict(network, examples, batch_size=config.evaluation.batch_size, device=device),
+        {
+            name: predict(network, examples, batch_size=config.evaluation.batch_size, device=device)
+            for name, examples in chosen_sets(config, dataset).items()
+        },
         role=role,
         config=config,
         dataset=dataset,

@@ -174,16 +174,19 @@ def teacher_predictions(taught: Taught, config: RunConfig, lab: Lab) -> TaughtBy
     if not taught.is_network:
         return TaughtBy(None, "the control that taught is no network")
     names = chosen_sets(config, lab.dataset(config))
-    return TaughtBy(_said_of(names, taught, config, lab), "")
+    return TaughtBy(_said_of(names, taught.record.run_id, taught.provider, config, lab), "")
 
 
 def transfer_targets(taught: Taught, config: RunConfig, lab: Lab) -> Predictions:
     """The teacher's logits on the transfer set, here the training set."""
-    return _said_of({"train": lab.dataset(config).train}, taught, config, lab)["train"]
+    sets = {"train": lab.dataset(config).train}
+    return _said_of(sets, taught.record.run_id, taught.provider, config, lab)["train"]
 
 
-def _said_of(sets: Mapping[str, Examples], taught: Taught, config: RunConfig, lab: Lab) -> dict[str, Predictions]:
-    return lab.said_by(taught.record.run_id, sets, lambda examples: _predicted(taught.provider, examples, config))
+def _said_of(
+    sets: Mapping[str, Examples], run_id: str, provider: Teacher, config: RunConfig, lab: Lab
+) -> dict[str, Predictions]:
+    return lab.said_by(run_id, sets, lambda examples: _predicted(provider, examples, config))
 
 
 def _predicted(provider: Teacher, examples: Examples, config: RunConfig) -> Predictions:
@@ -260,8 +263,9 @@ def _measured(
         "cost/stack_size": None if seconds is None else 1.0,
         **_of_parent(parent, config),
     }
+    lab.taught.pop(planned.run_id, None)  # measured now, whatever was said before; its students are told the same
     assessment = assess(
-        lambda examples: _predicted(assembled.provider, examples, config),
+        _said_of(chosen_sets(config, dataset), planned.run_id, assembled.provider, config, lab),
         role="teacher",
         config=config,
         dataset=dataset,

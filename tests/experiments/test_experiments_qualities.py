@@ -333,3 +333,18 @@ def test_the_steps_that_are_told_beforehand_are_those_that_are_trained():
     assert {name for name, steps in told.items() if steps == 0} == nothing
     assert told["standard"] == config().teacher.training.steps
     assert steps_of(plan(config()).run) == config().training.steps
+
+
+def test_a_teacher_is_forwarded_once_for_its_own_record_and_its_student(bench, monkeypatch):
+    import kdlab.experiments.teachers as teachers
+
+    sizes, forward = [], teachers.predict_teacher
+
+    def counted(provider, examples, **keywords):
+        sizes.append(len(examples))
+        return forward(provider, examples, **keywords)
+
+    monkeypatch.setattr(teachers, "predict_teacher", counted)
+    record = bench.run()
+    assert record.metrics["test/agreement"] is not None
+    assert len(sizes) == len(bench.lab.dataset(config()).sets())
