@@ -1,4 +1,4 @@
-"""One run from begin to record: the same frame for students, scratch twins and teachers.
+"""One run from begin to record: the same frame for students, scratch twins and teachers, alone or many at once.
 
 Found by identity or made once under the lock of its name. Whatever happens inside, a record is written, finished or
 failed, and the tracked run is closed with it. A finished run whose record lacks what is asked for now (another set, a
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from kdlab.errors import UserError
@@ -125,32 +126,83 @@ def measured_again(record: RunRecord, lab: Lab, work: Work, *, config: RunConfig
 
 
 def _made(planned: PlannedRun, lab: Lab, work: Work, *, force: bool) -> RunRecord:
-    config = planned.config
-    resume_step = _checkpoint_step(lab.store.folder(planned.run_id), force=force)
-    before = lab.store.find(planned.run_id)
-    attempt = 1 if before is None else int(before.provenance.get("attempt", 1)) + 1
-    folder = lab.store.begin(planned.run_id, config.plain)
-    record = _blank(planned, attempt=attempt)
-    started = time.perf_counter()
-    history = HistoryWriter(folder / HISTORY, resume_step=resume_step)
-    tracked: TrackedRun = NullRun()
+    sitting = Sitting(planned, lab, force=force)
+    if sitting.resume_step is not None:
+        say(f"  taking up a cut-off run at step {sitting.resume_step}")
     try:
-        tracked = _tracked(planned, lab, attempt=attempt)
-        record = replace(record, tracker_id=tracked.id)
-        record = replace(record, provenance={**record.provenance, "split": store_split(config, lab)})
-        made = work.make(Desk(folder, [_HistorySink(history), tracked]))
-        record = _finished(record, made, folder=folder, config=config, seconds=time.perf_counter() - started)
-        lab.store.write(record)
+        return sitting.finish(work.make(sitting.desk))
     except BaseException as error:
-        failed = _failed(record, error, folder=folder, seconds=time.perf_counter() - started)
-        lab.store.write(failed)
-        _close(tracked, failed)
+        sitting.fail(error)
         raise
-    finally:
-        history.close()
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    _close(tracked, record)
-    return record
+
+
+class Sitting:
+    """One run that is open: begun under its lock, and to be ended by ``finish`` or ``fail``. Many may be open at once.
+
+    Args:
+        planned: the run.
+        lab: where it is begun.
+        force: whether it begins anew even where a checkpoint lies.
+    """
+
+    def __init__(self, planned: PlannedRun, lab: Lab, *, force: bool = False) -> None:
+        self.planned, self.lab = planned, lab
+        self.resume_step = _checkpoint_step(lab.store.folder(planned.run_id), force=force)
+        before = lab.store.find(planned.run_id)
+        attempt = 1 if before is None else int(before.provenance.get("attempt", 1)) + 1
+        self.folder = lab.store.begin(planned.run_id, planned.config.plain)
+        self.is_open = True
+        self._record = _blank(planned, attempt=attempt)
+        self._started = time.perf_counter()
+        self._history = HistoryWriter(self.folder / HISTORY, resume_step=self.resume_step)
+        self._tracked: TrackedRun = NullRun()
+        try:
+            self._tracked = _tracked(planned, lab, attempt=attempt)
+            self._record = replace(self._record, tracker_id=self._tracked.id)
+            facts = {**self._record.provenance, "split": store_split(planned.config, lab)}
+            self._record = replace(self._record, provenance=facts)
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    @property
+    def desk(self) -> Desk:
+        """Where its work writes."""
+        return Desk(self.folder, [_HistorySink(self._history), self._tracked])
+
+    def finish(self, made: Made, *, seconds: float | None = None) -> RunRecord:
+        """Write what was made, and the record that says so.
+
+        Args:
+            made: by its work.
+            seconds: that it took, where that is not the time since it was begun.
+        """
+        record = _finished(
+            self._record,
+            made,
+            folder=self.folder,
+            config=self.planned.config,
+            seconds=time.perf_counter() - self._started if seconds is None else seconds,
+        )
+        self.lab.store.write(record)
+        self.is_open = False
+        self._history.close()
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        _close(self._tracked, record)
+        return record
+
+    def fail(self, error: BaseException) -> None:
+        """Write the record of a run that failed; nothing happens where it has ended already."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        seconds = time.perf_counter() - self._started
+        try:
+            failed = _failed(self._record, error, folder=self.folder, seconds=seconds)
+            self.lab.store.write(failed)
+            _close(self._tracked, failed)
+        finally:
+            self._history.close()
 
 
 def _tracked(planned: PlannedRun, lab: Lab, *, attempt: int) -> TrackedRun:
@@ -180,7 +232,7 @@ def _blank(planned: PlannedRun, *, attempt: int) -> RunRecord:
         identity_config=planned.identity_config,
         overrides=list(planned.overrides),
         parent=None if planned.parent is None else planned.parent.run_id,
-        provenance={**provenance(threads=config.threads), "attempt": attempt},
+        provenance={**provenance(threads=torch.get_num_threads()), "attempt": attempt},
     )
 
 
@@ -254,7 +306,6 @@ def _checkpoint_step(folder: Path, *, force: bool) -> int | None:
         say(f"  {error}: the run begins anew")
         path.unlink()
         return None
-    say(f"  taking up a cut-off run at step {step}")
     return step
 
 
