@@ -55,9 +55,9 @@ def trainings(monkeypatch):
 
     seen, fit = [], fitting.fit
 
-    def counted(*arguments, **keywords):
-        seen.append((keywords["role"], keywords["seed"]))
-        return fit(*arguments, **keywords)
+    def counted(learners, **keywords):
+        seen.extend((learner.role, learner.seed) for learner in learners)
+        return fit(learners, **keywords)
 
     monkeypatch.setattr(fitting, "fit", counted)
     return seen

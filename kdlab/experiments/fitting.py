@@ -1,67 +1,101 @@
-"""Training inside a run: the config's recipe handed to ``fit``, visible to other processes while it lasts."""
+"""Training inside runs: lessons handed to ``fit``, alone or many as one stack, visible to other processes meanwhile."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-from kdlab.data import Dataset
 from kdlab.evaluation.machine import training_marker
+from kdlab.experiments.one_by_one import Fitted, Learner, fit
 from kdlab.experiments.plan import PlannedRun
-from kdlab.experiments.runs import Desk
-from kdlab.objectives import Objective
+from kdlab.experiments.runs import Made
 from kdlab.schema import TrainingConfig
-from kdlab.streams import Role
-from kdlab.teachers import Teacher
-from kdlab.training import Recipe, Runtime, fit
+from kdlab.training import Recipe, Runtime
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Wall seconds of a training, and what belongs in the provenance of its record."""
+    """How the training of one network went.
+
+    Args:
+        seconds: wall seconds; of a stack, its seconds divided by its size.
+        facts: what belongs in the provenance of its record.
+        stack_size: how many were trained together.
+    """
 
     seconds: float
     facts: dict[str, Any]
+    stack_size: int = 1
 
 
-def train(
-    network: nn.Module,
-    objective: Objective,
-    *,
-    planned: PlannedRun,
-    recipe: TrainingConfig,
-    dataset: Dataset,
-    desk: Desk,
-    role: Role,
-    seed: int,
-    teacher: Teacher | None = None,
-) -> Trained:
-    """Train ``network`` in place."""
+@dataclass(frozen=True)
+class Lesson:
+    """A network ready to be trained, and what its run makes of it afterwards.
+
+    Args:
+        planned: its run.
+        learner: the network, what it learns and from whom.
+        num_classes: C of its data.
+        made: measures what was trained.
+    """
+
+    planned: PlannedRun
+    learner: Learner
+    num_classes: int
+    made: Callable[[Trained], Made]
+
+
+def recipe_of(recipe: TrainingConfig) -> Recipe:
+    """A recipe of a config as training reads it."""
+    return Recipe(**recipe.model_dump())
+
+
+def taught_by_itself(lesson: Lesson) -> Made:
+    """Train and measure one network.
+
+    Raises:
+        NonFiniteLossError: it diverged.
+    """
+    (trained,) = train([lesson])
+    if isinstance(trained, Exception):
+        raise trained
+    return lesson.made(trained)
+
+
+def train(lessons: Sequence[Lesson]) -> list[Trained | Exception]:
+    """Train the networks of lessons that fit together, in place; what went wrong with one of them stands in its place.
+
+    Args:
+        lessons: with the same architecture, sizes, steps, batch size and trainer.
+    """
+    first = lessons[0]
+    with training_marker():
+        fitted = fit([lesson.learner for lesson in lessons], num_classes=first.num_classes, runtime=_runtime(lessons))
+    return [_trained(one, size=len(lessons), position=at) for at, one in enumerate(fitted)]
+
+
+def _trained(fitted: Fitted, *, size: int, position: int) -> Trained | Exception:
+    if fitted.error is not None:
+        return fitted.error
+    facts = {
+        "device": fitted.device,
+        "steps": fitted.steps,
+        "resumed_from": fitted.resumed_from,
+        "stack_size": size,
+        "stack_position": position,
+    }
+    return Trained(fitted.seconds, facts, size)
+
+
+def _runtime(lessons: Sequence[Lesson]) -> Runtime:
+    planned = lessons[0].planned
     trainer = planned.config.trainer
-    runtime = Runtime(
+    alone = f"{planned.role} {planned.run_id}"
+    return Runtime(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         validate_every_epochs=trainer.validate_every_epochs,
         evaluation_batch_size=planned.config.evaluation.batch_size,
-        checkpoint=desk.checkpoint,
         checkpoint_every_seconds=trainer.checkpoint_every_seconds,
         progress=trainer.progress,
-        label=f"{planned.role} {planned.run_id}",
-        sinks=desk.sinks,
+        label=alone if len(lessons) == 1 else f"{len(lessons)} networks",
     )
-    with training_marker():
-        fitted = fit(
-            network,
-            objective,
-            train=dataset.train,
-            validation=dataset.validation,
-            num_classes=dataset.num_classes,
-            recipe=Recipe(**recipe.model_dump()),
-            role=role,
-            seed=seed,
-            teacher=teacher,
-            facts=dataset.facts,
-            runtime=runtime,
-        )
-    facts = {"device": fitted.device, "steps": fitted.steps, "resumed_from": fitted.resumed_from, "stack_position": 0}
-    return Trained(fitted.seconds, facts)

@@ -11,9 +11,10 @@ from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.metrics import accuracy
 from kdlab.evaluation.predict import predict
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
-from kdlab.experiments.fitting import train
+from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.latency import latency_of
+from kdlab.experiments.one_by_one import Learner
 from kdlab.experiments.plan import Plan
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.experiments.step_cost import step_cost_of
@@ -43,12 +44,12 @@ def student_work(point: Plan, taught: Taught | None, lab: Lab) -> Work:
     def measure(record: RunRecord, config: RunConfig) -> Measured:
         network = build_student(config, lab.dataset(config))
         match_state(network, load_weights(lab.store.folder(record.run_id) / WEIGHTS))
-        seconds = record.metrics.get("cost/train_seconds")
+        seconds, size = (record.metrics.get(f"cost/{name}") for name in ("train_seconds", "stack_size"))
         beside = point.timed_beside or record.latency.get("reference_model")
         asked = replace(point, run=replace(point.run, config=config), timed_beside=beside)
-        return _measured(network, asked, taught, lab, train_seconds=seconds)
+        return _measured(network, asked, taught, lab, train_seconds=seconds, stack_size=size)
 
-    return Work(lambda desk: _trained(point, taught, lab, desk), measure)
+    return Work(lambda desk: taught_by_itself(lesson(point, taught, lab, desk)), measure)
 
 
 def build_student(config: RunConfig, dataset: Dataset) -> nn.Module:
@@ -63,30 +64,44 @@ def build_student(config: RunConfig, dataset: Dataset) -> nn.Module:
     return network
 
 
-def _trained(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Made:
-    """Train and measure a student."""
+def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
+    """A student ready to be trained, and how it is measured afterwards."""
     config = point.run.config
     dataset = lab.dataset(config)
     network = build_student(config, dataset)
     objective = Objective.from_specs(config.objective.terms)
-    trained = train(
+    learner = Learner(
         network,
         objective,
-        planned=point.run,
-        recipe=config.training,
-        dataset=dataset,
-        desk=desk,
+        train=dataset.train,
+        validation=dataset.validation,
+        recipe=recipe_of(config.training),
         role="student",
         seed=config.seed,
         teacher=None if taught is None else taught.provider,
+        facts=dataset.facts,
+        sinks=desk.sinks,
+        checkpoint=desk.checkpoint,
     )
-    measured = _measured(network, point, taught, lab, train_seconds=trained.seconds)
-    twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
-    return Made(network, measured, {"twin": twin_id, "weights": objective.weights()}, trained.facts)
+
+    def made(trained: Trained) -> Made:
+        measured = _measured(
+            network, point, taught, lab, train_seconds=trained.seconds, stack_size=float(trained.stack_size)
+        )
+        twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
+        return Made(network, measured, {"twin": twin_id, "weights": objective.weights()}, trained.facts)
+
+    return Lesson(point.run, learner, dataset.num_classes, made)
 
 
 def _measured(
-    network: nn.Module, point: Plan, taught: Taught | None, lab: Lab, *, train_seconds: float | None
+    network: nn.Module,
+    point: Plan,
+    taught: Taught | None,
+    lab: Lab,
+    *,
+    train_seconds: float | None,
+    stack_size: float | None,
 ) -> Measured:
     """Everything the record of a student (or twin) says about it."""
     config, role = point.run.config, point.run.role
@@ -108,7 +123,7 @@ def _measured(
         latency=latency,
         extra={
             "cost/train_seconds": train_seconds,
-            "cost/stack_size": 1.0,
+            "cost/stack_size": stack_size,
             "cost/step_ms_ratio": None if price is None else price.ratio,
             "cost/teacher_train_seconds": None if taught is None else taught.record.metrics.get("cost/train_seconds"),
         },

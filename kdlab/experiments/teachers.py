@@ -17,9 +17,10 @@ from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
-from kdlab.experiments.fitting import train
+from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, cache_dir, device_of, say
 from kdlab.experiments.latency import latency_of
+from kdlab.experiments.one_by_one import Learner
 from kdlab.experiments.plan import PlannedRun, scaling, teacher_terms
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.models import build_model, check_model
@@ -35,7 +36,8 @@ NO_TEACHER_OF_ITS_OWN = "a teacher was taught by no other network"
 PARENT_KEYS = ("validation/parent_accuracy", "test/parent_accuracy")
 FACTS = "quality"
 """Where in the provenance stands what was fitted or counted when the teacher was made."""
-NETWORK_KEYS = ("cost/", "cost/train_seconds", "cost/stack_size", "latency/", "throughput/", *PARENT_KEYS)
+TRAINING_COST = ("cost/train_seconds", "cost/stack_size")
+NETWORK_KEYS = ("cost/", *TRAINING_COST, "latency/", "throughput/", *PARENT_KEYS)
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,14 @@ def teacher_work(planned: PlannedRun, lab: Lab) -> Work:
     own = planned.parent is None and _quality(planned.config).needs_network
 
     def make(desk: Desk) -> Made:
-        return _trained(planned, lab, desk) if own else _transformed(planned, lab)
+        if is_trained(planned):
+            return taught_by_itself(lesson(planned, lab, desk))
+        return _untrained(planned, lab) if own else _transformed(planned, lab)
 
     def measure(record: RunRecord, config: RunConfig) -> Measured:
-        seconds = record.metrics.get("cost/train_seconds")
         asked = replace(planned, config=config)
         assembled = assemble(asked, lab, fitted=record.provenance.get(FACTS, {}))
-        return _measured(asked, assembled, lab, seconds=seconds, parent=_parent(planned, lab))
+        return _measured(asked, assembled, lab, cost=_cost_of(record), parent=_parent(planned, lab))
 
     return Work(make, measure)
 
@@ -194,38 +197,63 @@ def _predicted(provider: Teacher, examples: Examples, config: RunConfig) -> Pred
     return predict_teacher(provider.to(device), examples, batch_size=config.evaluation.batch_size, device=device)
 
 
-def _trained(planned: PlannedRun, lab: Lab, desk: Desk) -> Made:
-    """Train a teacher on hard labels (or load the user's weights, or leave the initial ones), and measure it."""
+def is_trained(planned: PlannedRun) -> bool:
+    """Whether a teacher has weights of its own that are trained here."""
+    teacher = planned.config.teacher
+    assert teacher is not None
+    quality = _quality(planned.config)
+    return planned.parent is None and quality.needs_network and quality.trained and teacher.checkpoint is None
+
+
+def lesson(planned: PlannedRun, lab: Lab, desk: Desk) -> Lesson:
+    """A teacher ready to learn from hard labels, or what its quality makes of them, and how it is measured then."""
     config = planned.config
     assert config.teacher is not None
     dataset, quality = lab.dataset(config), _quality(config)
     network = build_teacher_network(config, dataset)
-    seconds: float | None = None
-    weights: Mapping[str, Any] = {}
-    if config.teacher.checkpoint is not None:
-        load_checkpoint(config.teacher, network)
-        facts: dict[str, Any] = {"checkpoint": Path(config.teacher.checkpoint).name}
-    elif not quality.trained:
-        seconds, facts = 0.0, {"steps": 0}
-        network.eval()
-    else:
-        objective = Objective.from_specs(teacher_terms(quality))
-        examples = training_set(config, dataset.train, dataset)
-        trained = train(
-            network,
-            objective,
-            planned=planned,
-            recipe=config.teacher.effective_training(),
-            dataset=replace(dataset, train=examples),
-            desk=desk,
-            role="teacher",
-            seed=config.teacher.seed,
-        )
-        seconds, facts, weights = trained.seconds, trained.facts, objective.weights()
-        facts = {**facts, FACTS: _changed(dataset.train, examples)} if quality.data else facts
-    provider = make_teacher(Quality(name="standard"), network, num_classes=dataset.num_classes)
-    measured = _measured(planned, Assembled(provider, network), lab, seconds=seconds, parent=None)
-    return Made(network, measured, {"weights": weights}, facts)
+    objective = Objective.from_specs(teacher_terms(quality))
+    examples = training_set(config, dataset.train, dataset)
+    learner = Learner(
+        network,
+        objective,
+        train=examples,
+        validation=dataset.validation,
+        recipe=recipe_of(config.teacher.effective_training()),
+        role="teacher",
+        seed=config.teacher.seed,
+        facts=dataset.facts,
+        sinks=desk.sinks,
+        checkpoint=desk.checkpoint,
+    )
+
+    def made(trained: Trained) -> Made:
+        facts = {FACTS: _changed(dataset.train, examples)} if quality.data else {}
+        measured = _own(planned, network, lab, seconds=trained.seconds, stack_size=float(trained.stack_size))
+        return Made(network, measured, {"weights": objective.weights()}, {**trained.facts, **facts})
+
+    return Lesson(planned, learner, dataset.num_classes, made)
+
+
+def _untrained(planned: PlannedRun, lab: Lab) -> Made:
+    """Load the user's weights, or leave the initial ones, and measure that."""
+    config = planned.config
+    assert config.teacher is not None
+    network = build_teacher_network(config, lab.dataset(config)).eval()
+    if config.teacher.checkpoint is None:
+        return Made(network, _own(planned, network, lab, seconds=0.0, stack_size=1.0), {"weights": {}}, {"steps": 0})
+    load_checkpoint(config.teacher, network)
+    facts = {"checkpoint": Path(config.teacher.checkpoint).name}
+    return Made(network, _own(planned, network, lab, seconds=None, stack_size=None), {"weights": {}}, facts)
+
+
+def _own(
+    planned: PlannedRun, network: nn.Module, lab: Lab, *, seconds: float | None, stack_size: float | None
+) -> Measured:
+    """What is measured of a teacher with weights of its own."""
+    num_classes = lab.dataset(planned.config).num_classes
+    provider = make_teacher(Quality(name="standard"), network, num_classes=num_classes)
+    cost = {"cost/train_seconds": seconds, "cost/stack_size": stack_size}
+    return _measured(planned, Assembled(provider, network), lab, cost=cost, parent=None)
 
 
 def _changed(before: Examples, after: Examples) -> dict[str, float]:
@@ -240,15 +268,24 @@ def _changed(before: Examples, after: Examples) -> dict[str, float]:
 def _transformed(planned: PlannedRun, lab: Lab) -> Made:
     """Measure a teacher that has no weights of its own."""
     parent = _parent(planned, lab)
-    seconds = None if parent is None else parent.metrics.get("cost/train_seconds")
     assembled = assemble(planned, lab)
     facts = facts_of(assembled.provider)
-    measured = _measured(planned, assembled, lab, seconds=seconds, parent=parent)
+    measured = _measured(planned, assembled, lab, cost=_cost_of(parent), parent=parent)
     return Made(None, measured, {}, {FACTS: facts} if facts else {})
 
 
+def _cost_of(record: RunRecord | None) -> dict[str, float | None]:
+    """What the training behind a teacher took, as its record (or its parent's) tells."""
+    return {key: None if record is None else record.metrics.get(key) for key in TRAINING_COST}
+
+
 def _measured(
-    planned: PlannedRun, assembled: Assembled, lab: Lab, *, seconds: float | None, parent: RunRecord | None
+    planned: PlannedRun,
+    assembled: Assembled,
+    lab: Lab,
+    *,
+    cost: Mapping[str, float | None],
+    parent: RunRecord | None,
 ) -> Measured:
     """Everything the record of a teacher says about it."""
     config = planned.config
@@ -258,11 +295,7 @@ def _measured(
     latency = None
     if network is not None:
         latency = latency_of(config.teacher.model, None, config=config, dataset=dataset, lab=lab)
-    extra: dict[str, float | None] = {
-        "cost/train_seconds": seconds,
-        "cost/stack_size": None if seconds is None else 1.0,
-        **_of_parent(parent, config),
-    }
+    extra: dict[str, float | None] = {**cost, **_of_parent(parent, config)}
     lab.taught.pop(planned.run_id, None)  # measured now, whatever was said before; its students are told the same
     assessment = assess(
         _said_of(chosen_sets(config, dataset), planned.run_id, assembled.provider, config, lab),

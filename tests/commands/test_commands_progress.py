@@ -65,7 +65,7 @@ def test_without_a_terminal_there_are_plain_lines_from_workers_too(kdlab, sweep)
 def test_a_point_whose_teacher_fails_is_told_once(kdlab, monkeypatch):
     import kdlab.experiments.fitting as fitting
 
-    def broken(*arguments, role, **keywords):
+    def broken(learners, **keywords):
         raise RuntimeError("no teacher today")
 
     monkeypatch.setattr(fitting, "fit", broken)

@@ -116,17 +116,18 @@ def test_a_damaged_checkpoint_is_said_and_the_run_begins_anew(bench, monkeypatch
 
 
 def test_a_network_whose_logits_are_not_finite_is_no_finished_run(bench, monkeypatch):
-    import kdlab.experiments.students as students
+    import kdlab.experiments.fitting as fitting
 
-    train = students.train
+    fit = fitting.fit
 
-    def spoil(network, *arguments, **keywords):
-        done = train(network, *arguments, **keywords)
-        with torch.no_grad():
-            next(network.parameters()).fill_(math.nan)
+    def spoil(learners, **keywords):
+        done = fit(learners, **keywords)
+        if learners[0].role == "student":
+            with torch.no_grad():
+                next(learners[0].network.parameters()).fill_(math.nan)
         return done
 
-    monkeypatch.setattr(students, "train", spoil)
+    monkeypatch.setattr(fitting, "fit", spoil)
     with pytest.raises(ValueError, match="non-finite logits"):
         bench.run()
     assert {record.status for record in bench.records() if record.role == "scratch"} == {"failed"}

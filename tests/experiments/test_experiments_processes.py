@@ -29,9 +29,10 @@ def two_students(root, barrier, told):
     """What each of two processes does: the students at T = 1 and 4, telling of every training and record."""
     fit = fitting.fit
 
-    def counted(*arguments, **keywords):
-        told.put(("trains", keywords["role"]))
-        return fit(*arguments, **keywords)
+    def counted(learners, **keywords):
+        for learner in learners:
+            told.put(("trains", learner.role))
+        return fit(learners, **keywords)
 
     fitting.fit = counted
     lab = Lab(Store(root), NullTracker())

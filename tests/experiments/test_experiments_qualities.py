@@ -216,10 +216,11 @@ def test_a_fit_leaves_the_teacher_as_it_was(bench, monkeypatch, name):
 
     seen, fit = [], fitting.fit
 
-    def watched(*arguments, **keywords):
-        networks = [part.model for part in _chain(keywords["teacher"]) if hasattr(part, "model")]
+    def watched(learners, **keywords):
+        (learner,) = learners
+        networks = [part.model for part in _chain(learner.teacher) if hasattr(part, "model")]
         before = [{key: value.clone() for key, value in one.state_dict().items()} for one in networks]
-        fitted = fit(*arguments, **keywords)
+        fitted = fit(learners, **keywords)
         for old, one in zip(before, networks, strict=True):
             assert all(torch.equal(value, old[key]) for key, value in one.state_dict().items())
             assert not any(weight.requires_grad or weight.grad is not None for weight in one.parameters())

@@ -203,13 +203,13 @@ def test_nothing_of_the_test_set_is_seen_while_training(bench, monkeypatch):
         found = load(*arguments, **keywords)
         return Guarded(**{name: getattr(found, name) for name in found.__dataclass_fields__})
 
-    def watched(*arguments, **keywords):
-        seen = {id(keywords["train"]), id(keywords["validation"])}
+    def watched(learners, **keywords):
+        seen = {id(examples) for learner in learners for examples in (learner.train, learner.validation)}
         dataset = bench.lab.dataset(config())
         assert id(dataset.test) not in seen
         Guarded.training = True
         try:
-            return fit(*arguments, **keywords)
+            return fit(learners, **keywords)
         finally:
             Guarded.training = False
 
