@@ -51,6 +51,7 @@ def term(
     student_needs: Iterable[str] = (),
     reduction: Reduction = "mean",
     knobs: Mapping[str, Rule] | None = None,
+    per_student: Iterable[str] = (),
 ) -> Callable[[Function], Function]:
     """Mark a function as a term.
 
@@ -61,6 +62,8 @@ def term(
         reduction: how per-example values become the term: ``mean`` over all rows, ``mean_labelled`` over the labelled
             rows, or ``sum`` where each row holds its share of a batch value (relational terms).
         knobs: the rule of each knob, checked when the objective is built.
+        per_student: the knobs that may be a tensor with one value per leading index, so that students who differ in
+            them are trained in one pass.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction = {reduction!r}: one of {', '.join(REDUCTIONS)} is needed")
@@ -71,6 +74,7 @@ def term(
             "student_needs": frozenset(student_needs),
             "reduction": reduction,
             "knob_rules": dict(knobs or {}),
+            "per_student": frozenset(per_student),
         }
         for name, value in marks.items():
             setattr(function, name, value)

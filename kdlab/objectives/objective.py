@@ -52,6 +52,12 @@ class TermSpec:
         return self.function.func if isinstance(self.function, partial) else self.function
 
     @property
+    def knobs(self) -> dict[str, Any]:
+        """All knobs with their values, defaults included."""
+        given = self.function.keywords if isinstance(self.function, partial) else {}
+        return {**_defaults(self.marked), **given}
+
+    @property
     def needs(self) -> frozenset[str]:
         """What the teacher must provide."""
         return self._filled(self.marked.needs)
@@ -63,9 +69,7 @@ class TermSpec:
 
     def _filled(self, names: Iterable[str]) -> frozenset[str]:
         """Names with the values of knobs in the place of ``{knob}``."""
-        given = self.function.keywords if isinstance(self.function, partial) else {}
-        values = {**_defaults(self.marked), **given}
-        return frozenset(name.format_map(values) for name in names)
+        return frozenset(name.format_map(self.knobs) for name in names)
 
     @property
     def reduction(self) -> Reduction:
@@ -97,7 +101,8 @@ class Objective:
             raise UserError("\n".join(problems))
         # sorted, so that the order of a config changes no bit of the sum
         self.terms: dict[str, TermSpec] = {name: terms[name] for name in sorted(terms)}
-        self._active = [spec for spec in self.terms.values() if spec.is_active]
+        #: The terms whose weight is not 0 for every student.
+        self.active = [spec for spec in self.terms.values() if spec.is_active]
 
     @classmethod
     def from_specs(cls, specs: Mapping[str, Mapping[str, Any]]) -> "Objective":
@@ -114,7 +119,7 @@ class Objective:
     @property
     def needs(self) -> frozenset[str]:
         """What the teacher must provide for the terms that count."""
-        return frozenset().union(*(spec.needs for spec in self._active))
+        return frozenset().union(*(spec.needs for spec in self.active))
 
     @property
     def teacher_features(self) -> frozenset[str]:
@@ -124,7 +129,7 @@ class Objective:
     @property
     def student_features(self) -> frozenset[str]:
         """The names of the features that they read of the student."""
-        return _features(frozenset().union(*(spec.student_needs for spec in self._active)))
+        return _features(frozenset().union(*(spec.student_needs for spec in self.active)))
 
     def check(self, provides: frozenset[str], *, student: frozenset[str] | None = None) -> None:
         """Refuse networks that cannot give what the terms need, before any work.
@@ -137,7 +142,7 @@ class Objective:
             UserError: naming each term and what it misses.
         """
         problems = []
-        for spec in self._active:
+        for spec in self.active:
             asked = [("teacher", spec.needs, provides)]
             if student is not None:
                 asked.append(("student", spec.student_needs, student))
@@ -154,7 +159,7 @@ class Objective:
         """Effective weight of every term that counts."""
         return {
             spec.name: spec.weight.tolist() if isinstance(spec.weight, Tensor) else float(spec.weight)
-            for spec in self._active
+            for spec in self.active
         }
 
     def __call__(self, student: ModelOutput, teacher: TeacherOutput | None, batch: Batch, step: int) -> ObjectiveValue:
@@ -170,9 +175,9 @@ class Objective:
             spec.name: reduce_rows(
                 spec.function(student, teacher, batch, step), batch.labelled, reduction=spec.reduction
             )
-            for spec in self._active
+            for spec in self.active
         }
-        parts = [weighted(values[spec.name], weight=spec.weight) for spec in self._active]
+        parts = [weighted(values[spec.name], weight=spec.weight) for spec in self.active]
         return ObjectiveValue(reduce(torch.add, parts), values)
 
 

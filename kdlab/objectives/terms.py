@@ -73,7 +73,12 @@ def hard_labels(
     return torch.lerp(cross_entropy(batch.other_labels), own, batch.mixing.to(own).expand_as(own))
 
 
-@term(needs=("logits",), reduction="mean", knobs={"temperature": positive, "t2_scaling": boolean})
+@term(
+    needs=("logits",),
+    reduction="mean",
+    knobs={"temperature": positive, "t2_scaling": boolean},
+    per_student=("temperature",),
+)
 def soft_targets(
     student: ModelOutput,
     teacher: TeacherOutput | None,
