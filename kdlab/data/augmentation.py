@@ -86,6 +86,11 @@ class Augmentation:
         self._check_mixing(steps)
         self._check_range()
 
+    @property
+    def mixes(self) -> list[str]:
+        """The names of the steps that mix the examples of a batch."""
+        return [name for name, step in self.steps.items() if _mixes_labels(step)]
+
     def __call__(self, batch: Batch) -> Batch:
         """The batch with its inputs changed, and with the labels of mixed rows; shapes and dtypes stay.
 

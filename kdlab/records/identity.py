@@ -16,7 +16,13 @@ TRAINING_VERSION = 1
 #: Fields added after records existed: dotted path -> the value that trains as if the field were not there. At that
 #: value the field stays out of the hash, so old identities stay valid. A whole new section is listed by its own path.
 ADDED_LATER: dict[str, Any] = {
-    f"{inside}training.augmentation": {} for inside in ("", "teacher.", "parent.", "teacher.parent.")
+    f"{inside}training.{name}": neutral
+    for name, neutral in {"augmentation": {}, "views": 0}.items()
+    for inside in ("", "teacher.", "parent.", "teacher.parent.")
+} | {
+    "teacher_cache.dtype": "float32",
+    "teacher_cache.fixed_targets": False,
+    "teacher_cache": {},  # after its fields: empty where both are neutral
 }
 
 RUN_ID_LENGTH = 16

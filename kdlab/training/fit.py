@@ -39,6 +39,7 @@ class Recipe:
     augmentation: Mapping[str, Any] = field(default_factory=dict)
     gradient_clip_norm: float | None = None
     precision: str = "32-true"
+    views: int = 0
 
 
 @dataclass(frozen=True)
