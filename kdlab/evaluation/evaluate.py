@@ -6,17 +6,15 @@ elsewhere and merged in by the caller; ``complete`` then sees to it that every k
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from kdlab.evaluation import calibration, fidelity, metrics
-from kdlab.evaluation.gaps import SliceFacts, gap, ood_gaps
+from kdlab.evaluation.gaps import SliceFacts, Twins, gap_of, ood_gaps
+from kdlab.evaluation.scored import Scored, scored
 from kdlab.keys import RESERVED_NAMES, SPLITS, check_role, expected_keys, out_of_scope
-from kdlab.outputs import FloatArray, Predictions
+from kdlab.outputs import Predictions
 
 _MEASURED_ELSEWHERE = ("cost/", "latency/", "throughput/", "transfer/")
 _WHY_NO_TEACHER = {
@@ -40,43 +38,11 @@ class Measurements(NamedTuple):
     bins: dict[str, dict[str, list[float]]]
 
 
-@dataclass(frozen=True)
-class _Set:
-    """One set as the metrics see it: log-probabilities are computed once."""
-
-    name: str
-    predictions: Predictions
-
-    @cached_property
-    def log_probs(self) -> FloatArray:
-        return metrics.log_softmax(self.predictions.logits)
-
-    @cached_property
-    def probs(self) -> FloatArray:
-        return np.exp(self.log_probs)
-
-    @cached_property
-    def confidence(self) -> FloatArray:
-        return np.asarray(self.probs.max(axis=-1))
-
-    @cached_property
-    def correct(self) -> npt.NDArray[np.bool_]:
-        return metrics.correct(self.predictions.logits, self.predictions.labels)
-
-    @cached_property
-    def accuracy(self) -> float:
-        return metrics.accuracy(self.predictions.logits, self.predictions.labels)
-
-    @cached_property
-    def ece(self) -> float:
-        return calibration.ece(self.confidence, self.correct)
-
-
 def measure(
     predictions: Mapping[str, Predictions],
     *,
     slices: Mapping[str, SliceFacts],
-    teacher: Mapping[str, Predictions] | None,
+    teacher: Mapping[str, Predictions | Scored] | None,
     role: str,
     num_classes: int,
     why_no_teacher: str | None = None,
@@ -87,7 +53,8 @@ def measure(
         predictions: set or slice -> predictions of the network. Of train, validation and test a subset is allowed (a
             tuning run looks at no test set); the keys of the others are then not demanded.
         slices: slice -> its reference and whether it is ood; those without predictions are not read.
-        teacher: the same sets by the network that taught, or None.
+        teacher: the same sets by the network that taught, or None. ``scored`` beforehand, they are looked at once for
+            all of its students.
         role: ``student``, ``scratch`` or ``teacher``.
         num_classes: C.
         why_no_teacher: the reason recorded where ``teacher`` is None, by default one that follows from the role.
@@ -103,7 +70,7 @@ def measure(
             raise ValueError(f"set '{name}': neither train, validation, test nor one of the slices {sorted(slices)}")
         if name in slices and name in RESERVED_NAMES:
             raise ValueError(f"slice '{name}': this name is reserved")
-    sets = {name: _checked(name, value, num_classes=num_classes) for name, value in predictions.items()}
+    sets = scored(predictions, num_classes=num_classes)
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
     for one in sets.values():
@@ -121,24 +88,10 @@ def measure(
         if not key.startswith(_MEASURED_ELSEWHERE) and not key.endswith("/parent_accuracy")
     ]
     values, undefined = complete(values, undefined, demanded, "not measured")
-    return Measurements(values, undefined, {name: _bins(one) for name, one in sets.items()})
+    return Measurements(values, undefined, {name: one.plain_bins() for name, one in sets.items()})
 
 
-def _checked(name: str, predictions: Predictions, *, num_classes: int, who: str = "") -> _Set:
-    logits, labels, index = predictions
-    if logits.ndim != 2 or logits.shape[1] != num_classes:
-        raise ValueError(f"set '{name}'{who}: logits of shape {logits.shape}, expected [N, {num_classes}]")
-    if not len(logits) == len(labels) == len(index) or len(labels) == 0:
-        raise ValueError(f"set '{name}'{who}: {len(logits)} logits, {len(labels)} labels, {len(index)} indices")
-    broken = ~np.isfinite(logits).all(axis=-1)
-    if broken.any():
-        raise ValueError(f"set '{name}'{who}: non-finite logits in {int(broken.sum())} of {len(logits)} examples")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"set '{name}'{who}: labels {labels.min()} to {labels.max()}, allowed 0 to {num_classes - 1}")
-    return _Set(name, predictions)
-
-
-def _own(one: _Set) -> dict[str, float]:
+def _own(one: Scored) -> dict[str, float]:
     labels = one.predictions.labels
     return {
         f"{one.name}/accuracy": one.accuracy,
@@ -148,7 +101,7 @@ def _own(one: _Set) -> dict[str, float]:
     }
 
 
-def _of_test(test: _Set, *, num_classes: int) -> dict[str, float]:
+def _of_test(test: Scored, *, num_classes: int) -> dict[str, float]:
     logits, labels, _ = test.predictions
     return {
         "test/ece_classwise": calibration.ece_classwise(test.probs, labels),
@@ -158,7 +111,7 @@ def _of_test(test: _Set, *, num_classes: int) -> dict[str, float]:
 
 
 def _add_scaled(
-    values: dict[str, float | None], undefined: dict[str, str], *, test: _Set, validation: _Set | None
+    values: dict[str, float | None], undefined: dict[str, str], *, test: Scored, validation: Scored | None
 ) -> None:
     """Temperature scaling: fitted on validation, judged on test."""
     if validation is None:
@@ -172,14 +125,14 @@ def _add_scaled(
     scaled = metrics.log_softmax(test.predictions.logits / np.float64(fit.temperature))
     values["test/fitted_temperature"] = fit.temperature
     values["test/log_fitted_temperature"] = math.log(fit.temperature)
-    values["test/ece_scaled"] = calibration.ece(np.exp(scaled.max(axis=-1)), test.correct)
+    values["test/ece_scaled"] = calibration.ece_binned(np.exp(scaled.max(axis=-1)), test.correct)
 
 
 def _add_gaps(
     values: dict[str, float | None],
     undefined: dict[str, str],
     *,
-    sets: Mapping[str, _Set],
+    sets: Mapping[str, Scored],
     slices: Mapping[str, SliceFacts],
 ) -> None:
     ood_keys = ("ood/mean_gap", "ood/worst_gap")
@@ -187,9 +140,10 @@ def _add_gaps(
         undefined |= dict.fromkeys([*(f"{name}/gap" for name in slices), *ood_keys], "the test set was not evaluated")
         return
     gaps: dict[str, float] = {}
+    twins = Twins(sets["test"].predictions.index)
     for name, facts in slices.items():
         try:
-            gaps[name] = gap(sets[name].predictions, sets["test"].predictions, reference=facts.reference)
+            gaps[name] = gap_of(sets[name], sets["test"], twins=twins, reference=facts.reference)
         except ValueError as error:
             raise ValueError(f"slice '{name}': {error}") from error
     values |= {f"{name}/gap": value for name, value in gaps.items()}
@@ -204,8 +158,8 @@ def _add_fidelity(
     values: dict[str, float | None],
     undefined: dict[str, str],
     *,
-    student: _Set,
-    teacher: Mapping[str, Predictions] | None,
+    student: Scored,
+    teacher: Mapping[str, Predictions | Scored] | None,
     num_classes: int,
     reason: str,
 ) -> None:
@@ -215,19 +169,16 @@ def _add_fidelity(
         keys = ("agreement", "teacher_kl", "accuracy_vs_teacher", "ece_vs_teacher")
         undefined |= {f"{name}/{key}": reason for key in keys}
         return
-    other = _checked(name, teacher[name], num_classes=num_classes, who=" of the teacher")
+    other = teacher[name]
+    if not isinstance(other, Scored):
+        other = scored({name: other}, num_classes=num_classes, who=" of the teacher")[name]
     mine, theirs = student.predictions, other.predictions
     if not (np.array_equal(mine.index, theirs.index) and np.array_equal(mine.labels, theirs.labels)):
         raise ValueError(f"set '{name}': student and teacher were evaluated on different examples")
-    values[f"{name}/agreement"] = fidelity.agreement(mine.logits, theirs.logits)
+    values[f"{name}/agreement"] = fidelity.same(student.top, other.top)
     values[f"{name}/teacher_kl"] = fidelity.teacher_kl(student.log_probs, other.log_probs)
     values[f"{name}/accuracy_vs_teacher"] = student.accuracy - other.accuracy
     values[f"{name}/ece_vs_teacher"] = student.ece - other.ece
-
-
-def _bins(one: _Set) -> dict[str, list[float]]:
-    table = calibration.bins(one.confidence, one.correct)
-    return {name: [float(value) for value in column] for name, column in asdict(table).items()}
 
 
 def complete(

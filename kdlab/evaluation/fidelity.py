@@ -3,16 +3,20 @@
 import numpy as np
 
 from kdlab.evaluation.metrics import Logits
-from kdlab.outputs import FloatArray
+from kdlab.outputs import FloatArray, IntArray
 from kdlab.tempering import mean_entropy as target_entropy
 
-__all__ = ["agreement", "target_entropy", "teacher_kl"]
+__all__ = ["agreement", "same", "target_entropy", "teacher_kl"]
 
 
 def agreement(student_logits: Logits, teacher_logits: Logits) -> float:
     """Share of examples on which both have the same top class."""
-    same = student_logits.argmax(axis=-1) == teacher_logits.argmax(axis=-1)
-    return int(same.sum()) / len(same)
+    return same(student_logits.argmax(axis=-1), teacher_logits.argmax(axis=-1))
+
+
+def same(student_top: IntArray, teacher_top: IntArray) -> float:
+    """The same from the top classes ``[N]`` of both."""
+    return int((student_top == teacher_top).sum()) / len(student_top)
 
 
 def teacher_kl(student_log_probs: FloatArray, teacher_log_probs: FloatArray) -> float:

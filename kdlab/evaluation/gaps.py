@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from kdlab.evaluation.metrics import accuracy, correct
+from kdlab.evaluation.scored import Scored
 from kdlab.outputs import IntArray, Predictions
 
 
@@ -21,21 +21,31 @@ class SliceFacts(NamedTuple):
     ood: bool
 
 
-def twin_rows(index: IntArray, test_index: IntArray) -> IntArray:
-    """The row of the test set with the same index, for each row of a slice.
+class Twins:
+    """The test set by example index, sorted once for all slices.
 
-    Raises:
-        ValueError: the test set has an index twice, or lacks one of the slice.
+    Args:
+        test_index: ``[N]``.
     """
-    order = np.argsort(test_index, kind="stable")
-    ordered = test_index[order]
-    if (ordered[1:] == ordered[:-1]).any():
-        raise ValueError("the test set holds an example index twice: twins cannot be joined by index")
-    found = np.minimum(np.searchsorted(ordered, index), len(ordered) - 1)
-    missing = ordered[found] != index
-    if missing.any():
-        raise ValueError(f"{int(missing.sum())} of {len(index)} examples have no twin in the test set (by index)")
-    return np.asarray(order[found], dtype=np.int64)
+
+    def __init__(self, test_index: IntArray) -> None:
+        self._order = np.argsort(test_index, kind="stable")
+        self._ordered = test_index[self._order]
+        self._has_doubles = bool((self._ordered[1:] == self._ordered[:-1]).any())
+
+    def rows(self, index: IntArray) -> IntArray:
+        """The row of the test set with the same index, for each row of a slice.
+
+        Raises:
+            ValueError: the test set has an index twice, or lacks one of the slice.
+        """
+        if self._has_doubles:
+            raise ValueError("the test set holds an example index twice: twins cannot be joined by index")
+        found = np.minimum(np.searchsorted(self._ordered, index), len(self._ordered) - 1)
+        missing = self._ordered[found] != index
+        if missing.any():
+            raise ValueError(f"{int(missing.sum())} of {len(index)} examples have no twin in the test set (by index)")
+        return np.asarray(self._order[found], dtype=np.int64)
 
 
 def gap(piece: Predictions, test: Predictions, *, reference: str) -> float:
@@ -49,15 +59,19 @@ def gap(piece: Predictions, test: Predictions, *, reference: str) -> float:
     Raises:
         ValueError: an unknown reference, or twins that are not the same examples.
     """
+    return gap_of(Scored("slice", piece), Scored("test", test), twins=Twins(test.index), reference=reference)
+
+
+def gap_of(piece: Scored, test: Scored, *, twins: Twins, reference: str) -> float:
+    """The same for sets that were looked at already; ``twins`` is of ``test``."""
     if reference == "test":
-        return accuracy(test.logits, test.labels) - accuracy(piece.logits, piece.labels)
+        return test.accuracy - piece.accuracy
     if reference != "twins":
         raise ValueError(f"reference = '{reference}': allowed are twins, test")
-    rows = twin_rows(piece.index, test.index)
-    if (test.labels[rows] != piece.labels).any():
+    rows = twins.rows(piece.predictions.index)
+    if (test.predictions.labels[rows] != piece.predictions.labels).any():
         raise ValueError("an example and its twin in the test set have different labels: they are not the same example")
-    lost = correct(test.logits[rows], piece.labels).sum() - correct(piece.logits, piece.labels).sum()
-    return int(lost) / len(piece.labels)
+    return int(test.correct[rows].sum() - piece.correct.sum()) / len(piece.correct)
 
 
 def ood_gaps(gaps: Mapping[str, float], slices: Mapping[str, SliceFacts]) -> tuple[float, float] | None:

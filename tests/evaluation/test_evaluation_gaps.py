@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kdlab.evaluation.gaps import SliceFacts, gap, ood_gaps, twin_rows
+from kdlab.evaluation.gaps import SliceFacts, Twins, gap, ood_gaps
 from kdlab.outputs import Predictions
 
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_joined_is_refused():
     with pytest.raises(ValueError, match="no twin"):
         gap(predictions([1], [0], [99]), test, reference="twins")
     with pytest.raises(ValueError, match="twice"):
-        twin_rows(np.array([1]), np.array([1, 2, 1]))
+        Twins(np.array([1, 2, 1])).rows(np.array([1]))
     with pytest.raises(ValueError, match="different labels"):
         gap(predictions([1], [1], [3]), test, reference="twins")
     with pytest.raises(ValueError, match="allowed are twins, test"):
