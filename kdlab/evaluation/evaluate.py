@@ -12,7 +12,7 @@ import numpy as np
 
 from kdlab.evaluation import calibration, fidelity, metrics
 from kdlab.evaluation.gaps import SliceFacts, Twins, gap_of, ood_gaps
-from kdlab.evaluation.scored import Scored, scored
+from kdlab.evaluation.scored import Scored, check
 from kdlab.keys import RESERVED_NAMES, SPLITS, check_role, expected_keys, out_of_scope
 from kdlab.outputs import Predictions
 
@@ -53,8 +53,8 @@ def measure(
         predictions: set or slice -> predictions of the network. Of train, validation and test a subset is allowed (a
             tuning run looks at no test set); the keys of the others are then not demanded.
         slices: slice -> its reference and whether it is ood; those without predictions are not read.
-        teacher: the same sets by the network that taught, or None. ``scored`` beforehand, they are looked at once for
-            all of its students.
+        teacher: the same sets by the network that taught, or None. As ``Scored`` they are looked at once for all of
+            its students.
         role: ``student``, ``scratch`` or ``teacher``.
         num_classes: C.
         why_no_teacher: the reason recorded where ``teacher`` is None, by default one that follows from the role.
@@ -70,7 +70,9 @@ def measure(
             raise ValueError(f"set '{name}': neither train, validation, test nor one of the slices {sorted(slices)}")
         if name in slices and name in RESERVED_NAMES:
             raise ValueError(f"slice '{name}': this name is reserved")
-    sets = scored(predictions, num_classes=num_classes)
+    for name, value in predictions.items():
+        check(name, value, num_classes=num_classes)
+    sets = {name: Scored(name, value) for name, value in predictions.items()}
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
     for one in sets.values():
@@ -169,14 +171,14 @@ def _add_fidelity(
         keys = ("agreement", "teacher_kl", "accuracy_vs_teacher", "ece_vs_teacher")
         undefined |= {f"{name}/{key}": reason for key in keys}
         return
-    other = teacher[name]
-    if not isinstance(other, Scored):
-        other = scored({name: other}, num_classes=num_classes, who=" of the teacher")[name]
+    said = teacher[name]
+    other = said if isinstance(said, Scored) else Scored(name, said)
+    check(name, other.predictions, num_classes=num_classes, who=" of the teacher")
     mine, theirs = student.predictions, other.predictions
     if not (np.array_equal(mine.index, theirs.index) and np.array_equal(mine.labels, theirs.labels)):
         raise ValueError(f"set '{name}': student and teacher were evaluated on different examples")
     values[f"{name}/agreement"] = fidelity.same(student.top, other.top)
-    values[f"{name}/teacher_kl"] = fidelity.teacher_kl(student.log_probs, other.log_probs)
+    values[f"{name}/teacher_kl"] = fidelity.teacher_kl(student.log_probs, other.log_probs, teacher_probs=other.probs)
     values[f"{name}/accuracy_vs_teacher"] = student.accuracy - other.accuracy
     values[f"{name}/ece_vs_teacher"] = student.ece - other.ece
 

@@ -19,12 +19,16 @@ def same(student_top: IntArray, teacher_top: IntArray) -> float:
     return int((student_top == teacher_top).sum()) / len(student_top)
 
 
-def teacher_kl(student_log_probs: FloatArray, teacher_log_probs: FloatArray) -> float:
+def teacher_kl(
+    student_log_probs: FloatArray, teacher_log_probs: FloatArray, *, teacher_probs: FloatArray | None = None
+) -> float:
     """Mean of ``KL(teacher || student) = sum_k p_k (log p_k - log q_k)`` at T = 1, in nats.
 
     Args:
         student_log_probs: ``[N, C]``, log q.
         teacher_log_probs: ``[N, C]``, log p.
+        teacher_probs: ``[N, C]``, p, where it is known already.
     """
-    divergence = (np.exp(teacher_log_probs) * (teacher_log_probs - student_log_probs)).sum(axis=-1)
+    known = np.exp(teacher_log_probs) if teacher_probs is None else teacher_probs
+    divergence = (known * (teacher_log_probs - student_log_probs)).sum(axis=-1)
     return float(np.maximum(divergence, 0.0).sum()) / len(divergence)  # rounding may leave -1e-17

@@ -1,6 +1,5 @@
 """One set as the metrics see it: what several of them need is computed once, and a teacher's once for all students."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -41,9 +40,7 @@ class Scored:
     @cached_property
     def confidence(self) -> FloatArray:
         """``[N]``, the probability of the top class."""
-        return np.exp(
-            self.log_probs.max(axis=-1)
-        )  # exp is monotone: the largest of the probabilities, at a tenth of it
+        return np.asarray(np.exp(self.log_probs[np.arange(len(self.top)), self.top]))
 
     @cached_property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -72,21 +69,18 @@ class Scored:
         return {name: column.tolist() for name, column in asdict(self.bins).items()}
 
 
-def scored(sets: Mapping[str, Predictions], *, num_classes: int, who: str = "") -> dict[str, Scored]:
-    """The sets of a network, checked.
+def check(name: str, predictions: Predictions, *, num_classes: int, who: str = "") -> None:
+    """Refuse predictions that cannot be measured.
 
     Args:
-        sets: name -> predictions.
+        name: of the set.
+        predictions: of it.
         num_classes: C.
         who: what an error says of them, as `` of the teacher``.
 
     Raises:
-        ValueError: a set is empty, has non-finite logits or labels outside the classes; the message names it.
+        ValueError: the set is empty, has non-finite logits or labels outside the classes; the message names it.
     """
-    return {name: _checked(name, value, num_classes=num_classes, who=who) for name, value in sets.items()}
-
-
-def _checked(name: str, predictions: Predictions, *, num_classes: int, who: str) -> Scored:
     logits, labels, index = predictions
     if logits.ndim != 2 or logits.shape[1] != num_classes:
         raise ValueError(f"set '{name}'{who}: logits of shape {logits.shape}, expected [N, {num_classes}]")
@@ -98,4 +92,3 @@ def _checked(name: str, predictions: Predictions, *, num_classes: int, who: str)
         raise ValueError(f"set '{name}'{who}: non-finite logits in {int(broken.sum())} of {len(logits)} examples")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"set '{name}'{who}: labels {labels.min()} to {labels.max()}, allowed 0 to {num_classes - 1}")
-    return Scored(name, predictions)

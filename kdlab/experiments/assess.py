@@ -13,6 +13,7 @@ from kdlab.evaluation.cost import count_cost
 from kdlab.evaluation.evaluate import Measurements, complete, measure
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.gaps import SliceFacts
+from kdlab.evaluation.scored import Scored
 from kdlab.keys import expected_keys, out_of_scope
 from kdlab.outputs import Predictions
 from kdlab.schema import RunConfig
@@ -22,7 +23,7 @@ from kdlab.schema import RunConfig
 class TaughtBy:
     """What a student is compared with: the teacher's predictions by set, or why there are none."""
 
-    predictions: Mapping[str, Predictions] | None
+    predictions: Mapping[str, Scored] | None
     reason: str
 
 

@@ -11,11 +11,15 @@ import torch
 
 from kdlab.data import Dataset, load_dataset
 from kdlab.data.dataset import Examples
+from kdlab.evaluation.scored import Scored
 from kdlab.outputs import Predictions
 from kdlab.records.identity import canonical_json
 from kdlab.records.store import Store
 from kdlab.schema import RunConfig
 from kdlab.tracking.base import Tracker
+
+_REMEMBERED_BYTES = 2**28
+"""What teachers may take of the memory: 28 of them on mnist1d, 9 MB each."""
 
 
 def say(text: str) -> None:
@@ -33,7 +37,8 @@ class Lab:
     store: Store
     tracker: Tracker
     memory: dict[str, Dataset] = field(default_factory=dict)
-    taught: dict[str, dict[str, tuple[Examples, Predictions]]] = field(default_factory=dict)
+    taught: dict[str, dict[str, tuple[Examples, Scored]]] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)  # stored answers of teachers and stored views that are open
 
     def dataset(self, config: RunConfig) -> Dataset:
         """The data set of a config, loaded once (two are kept: a sweep rarely needs more at a time)."""
@@ -49,18 +54,23 @@ class Lab:
 
     def said_by(
         self, run_id: str, sets: Mapping[str, Examples], predict: Callable[[Examples], Predictions]
-    ) -> dict[str, Predictions]:
-        """A teacher's predictions on ``sets``: remembered (of a few teachers: some MB each), or computed now.
+    ) -> dict[str, Scored]:
+        """A teacher's predictions on ``sets``, with what metrics derive from them: remembered, or computed now.
 
         What is remembered of a set counts only for the very same examples: a slice of one name may have been changed.
         """
-        while len(self.taught) >= 4 and run_id not in self.taught:
-            self.taught.pop(next(iter(self.taught)))
         known = self.taught.setdefault(run_id, {})
         for name, examples in sets.items():
             if name not in known or known[name][0] is not examples:
-                known[name] = (examples, predict(examples))
+                known[name] = (examples, Scored(name, predict(examples)))
+        while len(self.taught) > 1 and sum(map(_remembered_bytes, self.taught.values())) > _REMEMBERED_BYTES:
+            self.taught.pop(next(iter(self.taught)))  # the oldest; this one came last, or goes and comes again
         return {name: known[name][1] for name in sets}
+
+
+def _remembered_bytes(known: Mapping[str, tuple[Examples, Scored]]) -> int:
+    """Logits, and in float64 their log-probabilities and probabilities."""
+    return 5 * sum(found.predictions.logits.nbytes for _, found in known.values())
 
 
 def cache_dir(config: RunConfig) -> Path:

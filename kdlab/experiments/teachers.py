@@ -16,6 +16,7 @@ from kdlab.data import Dataset
 from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
 from kdlab.evaluation.predict import predict_teacher
+from kdlab.evaluation.scored import Scored
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, cache_dir, device_of, say
@@ -53,7 +54,11 @@ def obtain_teacher(planned: PlannedRun, lab: Lab, *, force: bool = False) -> Tau
     """Find or make the teacher of ``planned`` (its parent first), and put it together."""
     if planned.parent is not None:
         obtain(planned.parent, lab, teacher_work(planned.parent, lab), force=force)
-    record = obtain(planned, lab, teacher_work(planned, lab), force=force)
+    return teach(planned, obtain(planned, lab, teacher_work(planned, lab), force=force), lab)
+
+
+def teach(planned: PlannedRun, record: RunRecord, lab: Lab) -> Taught:
+    """A finished teacher, ready to teach."""
     assembled = assemble(planned, lab, fitted=record.provenance.get(FACTS, {}))
     return Taught(assembled.provider, record, assembled.network is not None)
 
@@ -183,12 +188,12 @@ def teacher_predictions(taught: Taught, config: RunConfig, lab: Lab) -> TaughtBy
 def transfer_targets(taught: Taught, config: RunConfig, lab: Lab) -> Predictions:
     """The teacher's logits on the transfer set, here the training set."""
     sets = {"train": lab.dataset(config).train}
-    return _said_of(sets, taught.record.run_id, taught.provider, config, lab)["train"]
+    return _said_of(sets, taught.record.run_id, taught.provider, config, lab)["train"].predictions
 
 
 def _said_of(
     sets: Mapping[str, Examples], run_id: str, provider: Teacher, config: RunConfig, lab: Lab
-) -> dict[str, Predictions]:
+) -> dict[str, Scored]:
     return lab.said_by(run_id, sets, lambda examples: _predicted(provider, examples, config))
 
 
@@ -297,8 +302,9 @@ def _measured(
         latency = latency_of(config.teacher.model, None, config=config, dataset=dataset, lab=lab)
     extra: dict[str, float | None] = {**cost, **_of_parent(parent, config)}
     lab.taught.pop(planned.run_id, None)  # measured now, whatever was said before; its students are told the same
+    said = _said_of(chosen_sets(config, dataset), planned.run_id, assembled.provider, config, lab)
     assessment = assess(
-        _said_of(chosen_sets(config, dataset), planned.run_id, assembled.provider, config, lab),
+        {name: found.predictions for name, found in said.items()},
         role="teacher",
         config=config,
         dataset=dataset,
