@@ -70,7 +70,8 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """A training recipe. ``steps`` are optimizer steps, the unit in which budgets are equal.
 
-    ``augmentation`` names random changes of every batch, applied in their order.
+    ``augmentation`` names random changes of every batch, applied in their order. ``views`` > 0 draws that many
+    augmented views of each example once and shows one of them an epoch; beside a teacher it is ``teacher.cache.views``.
     """
 
     steps: Annotated[int, Field(gt=0)]
@@ -78,8 +79,26 @@ class TrainingConfig(Section):
     optimizer: Spec
     schedule: Spec
     augmentation: dict[str, Spec] = {}
+    views: Annotated[int, Field(ge=0)] = 0
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+
+class TeacherCacheConfig(Section):
+    """Whether the teacher of a student answers from files, by example index, or is asked in every step.
+
+    Args:
+        mode: ``auto`` stores what does not change: answers are read wherever the student's inputs are not augmented at
+            random, or the views it is shown are stored. ``always`` insists on files, ``never`` asks the teacher.
+        dtype: how answers are stored; half precision trains another network (in the last digits).
+        views: augmented views of each training example that are stored, and shown to teacher and student alike.
+        fixed_targets: the control: the student sees augmented inputs, the teacher answered for the unchanged ones.
+    """
+
+    mode: Annotated[Literal["auto", "always", "never"], NOT_IDENTITY] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+    views: Annotated[int, Field(ge=0)] = 0
+    fixed_targets: bool = False
 
 
 class TeacherConfig(Section):
@@ -96,6 +115,7 @@ class TeacherConfig(Section):
     checkpoint: str | None = None
     logit_scale: Annotated[float, Field(gt=0)] | None = None
     match_entropy: Annotated[float, Field(gt=0)] | None = None
+    cache: TeacherCacheConfig = TeacherCacheConfig()
 
     def effective_training(self) -> TrainingConfig:
         """The recipe with what the quality preset changes in it (an under-trained teacher: its steps)."""
@@ -205,9 +225,20 @@ class RunConfig(Section):
     allow_targets: list[str] = []
     plain: Annotated[dict[str, Any], Field(exclude=True)] = {}
 
+    def shown_training(self) -> TrainingConfig:
+        """The recipe of the student, and so of its scratch twin, with the views that its teacher's cache asks for."""
+        if self.teacher is None or not self.teacher.cache.views:
+            return self.training
+        return self.training.model_copy(update={"views": self.teacher.cache.views})
 
-def read_config(plain: Mapping[str, Any]) -> RunConfig:
+
+def read_config(plain: Mapping[str, Any], *, sound: dict[str, Any] | None = None) -> RunConfig:
     """The typed config of a resolved mapping.
+
+    Args:
+        plain: the mapping.
+        sound: sections of other configs that were found sound, by what they say; those of this one are added. The
+            points of a sweep share most of theirs, and only what lies between the sections is checked for each.
 
     Raises:
         ConfigError: with every mistake: unknown keys, wrong types, values out of range, targets that do not exist or do
@@ -215,17 +246,22 @@ def read_config(plain: Mapping[str, Any]) -> RunConfig:
     """
     problems: list[str] = []
     config: RunConfig | None = None
+    texts = {} if sound is None else {name: f"{name} = {section!r}" for name, section in plain.items()}
+    known = {name: sound[text] for name, text in texts.items() if text in sound} if sound else {}
+    new = {name: section for name, section in plain.items() if name not in known}
     try:
-        config = RunConfig.model_validate({**copy.deepcopy(dict(plain)), "plain": dict(plain)})
+        config = RunConfig.model_validate({**copy.deepcopy(new), **known, "plain": dict(plain)})
     except ValidationError as error:
         problems += [_message(detail) for detail in error.errors(include_url=False)]
-    problems += _target_problems(plain)
-    problems += [f"{key} = {value}: must be a finite number" for key, value in _infinite(plain)]
+    problems += _target_problems(new)
+    problems += [f"{key} = {value}: must be a finite number" for key, value in _infinite(new)]
     if config is not None:
         problems += _cross_problems(config)
     if problems:
         raise ConfigError("\n".join(_once(problems)))
     assert config is not None
+    if sound is not None:
+        sound |= {text: getattr(config, name) for name, text in texts.items()}
     return config
 
 
@@ -257,6 +293,8 @@ def _gathered(data: Any, *, own: tuple[str, ...]) -> Any:
 def _message(detail: ErrorDetails) -> str:
     """One pydantic error as key, value and what is allowed."""
     path = [str(part) for part in detail["loc"]]
+    if path[-1] in ("constrained-int", "literal['auto']"):  # a branch of "a number or auto": both are told at once
+        return f"{'.'.join(path[:-1])} = {_short(detail['input'])}: must be auto, or a whole number from 1 up"
     key = ".".join(path)
     if detail["type"] == "extra_forbidden":
         return f"unknown key {key} = {_short(detail['input'])}; {nearest(path[-1], _fields_at(path[:-1]))}"
@@ -367,6 +405,7 @@ def _at(plain: Mapping[str, Any], key: str) -> Any:
 
 def _cross_problems(config: RunConfig) -> list[str]:
     problems = []
+    problems += _views_problems(config)
     if config.teacher is None and any(needs_teacher(term) for term in config.objective.terms.values()):
         problems.append("teacher = None: the objective has terms that learn from a teacher")
     if config.teacher is not None:
@@ -415,6 +454,7 @@ def _teacher_problems(config: RunConfig, teacher: TeacherConfig) -> list[str]:
 
     problems = []
     quality = Quality.from_spec(teacher.quality)
+    problems += _cache_problems(config, teacher)
     if teacher.checkpoint is not None and quality.own_weights:
         told = f"teacher.quality.name = '{quality.name}' makes weights of its own; leave one of them out"
         problems.append(f"teacher.checkpoint = '{teacher.checkpoint}': {told}")
@@ -432,6 +472,48 @@ def _teacher_problems(config: RunConfig, teacher: TeacherConfig) -> list[str]:
     if teaches and teacher.match_entropy is not None and config.objective.temperature is None:
         told = "objective.temperature is needed, at which the student sees the targets"
         problems.append(f"teacher.match_entropy = {teacher.match_entropy}: {told}")
+    return problems
+
+
+def _views_problems(config: RunConfig) -> list[str]:
+    """What contradicts stored views."""
+    views, problems = config.shown_training().views, []
+    if config.teacher is not None:
+        if config.training.views not in (0, views):
+            told = f"beside a teacher set teacher.cache.views, which is {config.teacher.cache.views}"
+            problems.append(f"training.views = {config.training.views}: {told}")
+        if config.teacher.training.views:
+            told = "a teacher learns from augmented inputs as they come; 0 is allowed"
+            problems.append(f"teacher.training.views = {config.teacher.training.views}: {told}")
+    if views and not config.training.augmentation:
+        key = "training.views" if config.training.views else "teacher.cache.views"
+        problems.append(f"{key} = {views}: training.augmentation is empty, so all views would be alike; 0 is allowed")
+    return problems
+
+
+def _cache_problems(config: RunConfig, teacher: TeacherConfig) -> list[str]:
+    """What contradicts itself in ``teacher.cache``, or goes wrong with answers that are stored."""
+    cache, augmented = teacher.cache, bool(config.training.augmentation)
+    stored = {"views": cache.views, "fixed_targets": cache.fixed_targets}
+    given = [f"teacher.cache.{name} = {value}" for name, value in stored.items() if value]
+    problems = []
+    if len(given) == 2:
+        problems.append(f"{' and '.join(given)}: answers are for the views, or for the unchanged example; set one")
+    if cache.fixed_targets and not augmented:
+        told = "training.augmentation is empty, so that targets are fixed as it is; false is allowed"
+        problems.append(f"teacher.cache.fixed_targets = True: {told}")
+    if cache.mode == "never":
+        half = [f"teacher.cache.dtype = {cache.dtype}"] if cache.dtype != "float32" else []
+        told = "speaks of stored answers; 'auto' or 'always' is needed"
+        problems += [f"teacher.cache.mode = 'never': {line} {told}" for line in [*given, *half][:1]]
+    teaches = any(needs_teacher(term) for term in config.objective.terms.values())
+    if cache.mode == "always" and teaches and augmented and not given:
+        problems.append(
+            "teacher.cache.mode = 'always': stored answers are for the inputs as they were, and training.augmentation "
+            "changes them at random; set teacher.cache.views=N (N stored views, seen by teacher and student), "
+            "teacher.cache.fixed_targets=true (a control: answers for the unchanged examples) or "
+            "teacher.cache.mode=auto (the teacher is asked in every step)"
+        )
     return problems
 
 

@@ -4,6 +4,7 @@ A folder is written beside its place and renamed, so that a reader sees a whole 
 that writes; its ``manifest.json`` says what it was made from and holds the SHA-256 of each file. Reading runs no code.
 """
 
+import errno
 import functools
 import hashlib
 import json
@@ -26,6 +27,10 @@ Array = npt.NDArray[Any]
 MANIFEST = "manifest.json"
 TOLD_ABOVE_BYTES = 50_000_000
 _SLACK_BYTES = 16_000_000  # what a disk keeps for others: a full one stops more than this run
+
+
+class NoRoomError(UserError):
+    """The disk has no room for what was to be stored."""
 
 
 class ArraySpec(NamedTuple):
@@ -70,7 +75,8 @@ def stored_arrays(
         name -> array, memory-mapped; a change of it stays in this process.
 
     Raises:
-        UserError: the disk has no room, or the folder cannot be written.
+        NoRoomError: the disk has no room.
+        UserError: the folder cannot be written.
     """
     folder = root / cache_key(described)
     found, _ = _judged(folder, specs, check)  # without the lock: a finished folder may lie where nothing can be written
@@ -99,12 +105,12 @@ def check_room(root: Path, num_bytes: int, *, what: str) -> None:
     """Whether the disk has room for an amount of bytes.
 
     Raises:
-        UserError: it has not; both numbers are told.
+        NoRoomError: it has not; both numbers are told.
     """
     place = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if num_bytes + _SLACK_BYTES > free:
-        raise UserError(f"{what}: {megabytes(num_bytes)} are needed in {root}, the disk has {megabytes(free)}")
+        raise NoRoomError(f"{what}: {megabytes(num_bytes)} are needed in {root}, the disk has {megabytes(free)}")
 
 
 def megabytes(num_bytes: int) -> str:
@@ -195,7 +201,13 @@ def _create(path: Path, spec: ArraySpec) -> "np.memmap[Any, Any]":
     array = np.lib.format.open_memmap(path, mode="w+", dtype=spec.dtype, shape=spec.shape)
     if hasattr(os, "posix_fallocate"):  # a disk that fills up is an error now, and no signal in the middle of a page
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise NoRoomError(f"{path.parent}: the disk has no room for {megabytes(spec.nbytes)}") from error
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot promise room
+                    raise
     return array
 
 

@@ -7,7 +7,7 @@ named ``seeds`` at every depth, so reports can strip them and group what differs
 import copy
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,8 @@ from kdlab.teachers import Quality
 TWIN_SECTIONS = ("student", "training", "data", "seed")
 TEACHER_SECTIONS = ("teacher", "data", "seed")
 HARD_LABELS = HARD_LABELS_ALONE
+#: Reads a resolved mapping; a sweep brings one that remembers what its points share.
+Read = Callable[[Mapping[str, Any]], RunConfig]
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,12 @@ class Plan:
         return list({planned.run_id: planned for planned in ordered}.values())
 
 
-def plan(config: RunConfig, overrides: Sequence[str] = ()) -> Plan:
+def plan(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_config) -> Plan:
     """The plan of a student's config; ``overrides`` are what the user asked for it with."""
-    twin = _network(scratch_config(config), role="scratch", teacher=None)
+    twin = _network(scratch_config(config, read=read), role="scratch", teacher=None)
     twin = replace(twin, overrides=concerning(TWIN_SECTIONS, overrides))
     uses_teacher = any(needs_teacher(term) for term in effective_terms(config.objective.terms).values())
-    teacher = plan_teacher(config, overrides) if uses_teacher else None
+    teacher = plan_teacher(config, overrides, read=read) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)
     asked = twin if student.identity == twin.identity else student
     beside = None if config.teacher is None else config.teacher.model
@@ -106,7 +108,7 @@ def concerning(sections: Sequence[str], overrides: Sequence[str]) -> tuple[str, 
     return tuple(line for line in overrides if re.split(r"[=./@]", line.lstrip("+~"))[0] in sections)
 
 
-def plan_teacher(config: RunConfig, overrides: Sequence[str] = ()) -> PlannedRun:
+def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_config) -> PlannedRun:
     """The teacher of a config: trained, loaded from a checkpoint, a transformation of one of these, or a control."""
     if config.teacher is None:
         raise UserError("teacher = None: this config names no teacher")
@@ -126,7 +128,7 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = ()) -> PlannedRun
     described = _teacher_weights(config, config.teacher, quality)
     if not transformation:
         return replace(_planned("teacher", config, described), overrides=asked)
-    parent = _planned("teacher", _untransformed(config, quality), described)
+    parent = _planned("teacher", _untransformed(config, quality, read=read), described)
     parent = replace(parent, overrides=_of_parent(asked, quality))
     transformed = {"parent": parent.identity_config, **transformation}
     return replace(_planned("teacher", config, transformed, parent=parent), overrides=asked)
@@ -160,22 +162,21 @@ def _of_parent(asked: Sequence[str], quality: Quality) -> tuple[str, ...]:
     return tuple(line for line in asked if not line.lstrip("+").startswith(tuple(dropped)))
 
 
-def _untransformed(config: RunConfig, quality: Quality) -> RunConfig:
+def _untransformed(config: RunConfig, quality: Quality, *, read: Read) -> RunConfig:
     """The config of the trained teacher behind a transformed one: its record speaks of itself, not of a dose."""
-    plain: dict[str, Any] = copy.deepcopy(dict(config.plain))
-    teacher = plain["teacher"]
+    teacher = copy.deepcopy(config.plain["teacher"])
     trained = {name: value for name, value in teacher["quality"].items() if name not in ("weights", "outputs")}
     teacher["quality"] = trained if quality.own_weights else {"name": "standard"}
     teacher |= {name: None for name in ("logit_scale", "match_entropy") if name in teacher}
-    return read_config(plain)
+    return read({**config.plain, "teacher": teacher})
 
 
-def scratch_config(config: RunConfig) -> RunConfig:
+def scratch_config(config: RunConfig, *, read: Read = read_config) -> RunConfig:
     """The same student on hard labels alone at weight 1, whatever alpha is: no teacher, no knob that is not read."""
-    plain: dict[str, Any] = copy.deepcopy(dict(config.plain))
-    plain["objective"] = {"terms": {"hard_labels": dict(HARD_LABELS)}}
-    plain["teacher"] = None
-    return read_config(plain)
+    objective = {"terms": {"hard_labels": dict(HARD_LABELS)}}
+    views = config.shown_training().views
+    training = {"training": {**config.plain["training"], "views": views}} if views else {}
+    return read({**config.plain, **training, "objective": objective, "teacher": None})
 
 
 def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher: PlannedRun | None) -> PlannedRun:
@@ -183,12 +184,21 @@ def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher:
         "role": "student",  # a twin shares its student's streams: role scratch is no part of what trains it
         "data": _data(config.data),
         "model": dict(config.student),
-        "training": _training(config.training),
+        "training": _training(config.shown_training()),
         "terms": effective_terms(config.objective.terms),
         "teacher": None if teacher is None else teacher.identity_config,
+        **_stored_answers(config, teacher),
         "seeds": {"student": config.seed, "data": config.data.seed},
     }
     return _planned(role, config, described)
+
+
+def _stored_answers(config: RunConfig, teacher: PlannedRun | None) -> dict[str, Any]:
+    """What of ``teacher.cache`` changes the targets; views are part of the recipe, which the twin shares."""
+    if teacher is None or config.teacher is None:
+        return {}
+    view = identity_view(config.teacher.cache)
+    return {"teacher_cache": {name: value for name, value in view.items() if name != "views"}}
 
 
 def _teacher_weights(config: RunConfig, teacher: TeacherConfig, quality: Quality) -> dict[str, Any]:

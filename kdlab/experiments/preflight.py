@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdlab.data.augmentation import try_augmentation
+from kdlab.data.augmentation import Augmentation, try_augmentation
+from kdlab.data.views import check_unmixed
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
@@ -74,13 +75,14 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
         (canonical_json(whole), lambda: lab.dataset(config)),
         (canonical_json({**data, "student": config.student}), lambda: build_student(config, lab.dataset(config))),
     ]
-    trainer, recipes = config.trainer, {"training": config.training}
+    trainer, recipes = config.trainer, {"training": config.shown_training()}
     teacher = config.teacher
     if teacher is not None and _has_network(config):
         if Quality.from_spec(teacher.quality).trained:
             recipes["teacher.training"] = teacher.effective_training()
         on_top = {"logit_scale": teacher.logit_scale, "match_entropy": teacher.match_entropy}
-        augmented = bool(config.training.augmentation) and plan(config).teacher is not None
+        at_random = bool(config.training.augmentation) and not (teacher.cache.views or teacher.cache.fixed_targets)
+        augmented = at_random and plan(config).teacher is not None
         known = {"teacher": teacher.model, "file": teacher.checkpoint, "quality": teacher.quality, **on_top}
         checks.append(
             (
@@ -94,7 +96,12 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
     runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
     for key, recipe in recipes.items():
         checks.append((key + canonical_json(recipe.model_dump()), partial(_try_recipe, recipe, key)))
-        steps = canonical_json({**data, f"{key}.augmentation": recipe.augmentation, "order": list(recipe.augmentation)})
+        told = {
+            f"{key}.augmentation": recipe.augmentation,
+            "order": list(recipe.augmentation),
+            "stored": _stored(config),
+        }
+        steps = canonical_json({**data, **told})
         checks.append((steps, partial(_try_augmentation, recipe, key, config, lab)))
         name = canonical_json({**trainer.model_dump(), "precision": recipe.precision})
         checks.append((name, partial(make_trainer, Recipe(**recipe.model_dump()), runtime)))
@@ -103,9 +110,23 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
 
 def _try_augmentation(recipe: TrainingConfig, key: str, config: RunConfig, lab: Lab) -> None:
     """Augment a few examples once: libraries judge their knobs, and the shape of the data, when called."""
-    if recipe.augmentation:
-        dataset = lab.dataset(config)
-        try_augmentation(recipe.augmentation, dataset.train, facts=dataset.facts, key=f"{key}.augmentation")
+    if not recipe.augmentation:
+        return
+    dataset = lab.dataset(config)
+    try_augmentation(recipe.augmentation, dataset.train, facts=dataset.facts, key=f"{key}.augmentation")
+    if key == "training" and (stored := _stored(config)):
+        check_unmixed(
+            Augmentation(recipe.augmentation, input_shape=dataset.input_shape, facts=dataset.facts), key=stored
+        )
+
+
+def _stored(config: RunConfig) -> str:
+    """The key that stores views, or answers beside an augmentation; empty for none."""
+    if config.teacher is not None and config.teacher.cache.fixed_targets:
+        return "teacher.cache.fixed_targets"
+    if not config.shown_training().views:
+        return ""
+    return "training.views" if config.training.views else "teacher.cache.views"
 
 
 def _try_teacher(config: RunConfig, lab: Lab, *, augmented: bool) -> None:

@@ -18,6 +18,7 @@ from kdlab.experiments.one_by_one import Learner
 from kdlab.experiments.plan import Plan
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.experiments.step_cost import step_cost_of
+from kdlab.experiments.teacher_cache import shown_to, teaching
 from kdlab.experiments.teachers import Taught, obtain_teacher, teacher_predictions, transfer_targets
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective, effective_terms
@@ -70,15 +71,16 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
     dataset = lab.dataset(config)
     network = build_student(config, dataset)
     objective = Objective.from_specs(config.objective.terms)
+    shown = shown_to(config, lab)
     learner = Learner(
         network,
         objective,
-        train=dataset.train,
+        train=shown.train,
         validation=dataset.validation,
-        recipe=recipe_of(config.training),
+        recipe=recipe_of(shown.recipe),
         role="student",
         seed=config.seed,
-        teacher=None if taught is None else taught.provider,
+        teacher=teaching(taught, config, lab),
         facts=dataset.facts,
         sinks=desk.sinks,
         checkpoint=desk.checkpoint,

@@ -1,6 +1,7 @@
 """Teachers: frozen providers of ``TeacherOutput``, and the qualities a teacher may have."""
 
 from kdlab.teachers.by_index import PermutedTeacher, VirtualTeacher, virtual
+from kdlab.teachers.cached import CachedTeacher, cached
 from kdlab.teachers.low_bit import low_bit
 from kdlab.teachers.providers import (
     OnlineTeacher,
@@ -9,6 +10,7 @@ from kdlab.teachers.providers import (
     UniformTeacher,
     answers_by_index,
     facts_of,
+    refuses_augmentation,
     scaled,
     tap_teacher,
 )
@@ -18,6 +20,7 @@ from kdlab.teachers.training_data import no_shift, noisy_labels, shifted
 
 __all__ = [
     "UNFITTED",
+    "CachedTeacher",
     "OnlineTeacher",
     "PermutedTeacher",
     "Quality",
@@ -26,6 +29,7 @@ __all__ = [
     "UniformTeacher",
     "VirtualTeacher",
     "answers_by_index",
+    "cached",
     "calibrated",
     "check_entropy",
     "facts_of",
@@ -35,6 +39,7 @@ __all__ = [
     "no_shift",
     "noisy_labels",
     "quality_errors",
+    "refuses_augmentation",
     "scaled",
     "shifted",
     "tap_teacher",

@@ -49,6 +49,11 @@ def answers_by_index(teacher: Teacher | None) -> bool:
     return bool(getattr(teacher, "by_index", False)) or answers_by_index(getattr(teacher, "teacher", None))
 
 
+def refuses_augmentation(teacher: Teacher | None) -> bool:
+    """Whether no random augmentation may stand beside it: it answers by index, without ``fixed_targets`` meaning so."""
+    return answers_by_index(teacher) and not getattr(teacher, "fixed_targets", False)
+
+
 def facts_of(teacher: Teacher) -> dict[str, float]:
     """What was fitted or counted when it was made, by name; empty for most."""
     return dict(getattr(teacher, "facts", {}))
