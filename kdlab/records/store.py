@@ -5,6 +5,7 @@ members, ``<root>/wandb/`` the mirror. A run is finished when its ``record.json`
 atomically, so a process killed at any moment leaves a run that is either finished or trained again.
 """
 
+import dataclasses
 import json
 import math
 import re
@@ -180,7 +181,7 @@ class Store:
         for entry in folder.iterdir():
             if entry.name not in kept:
                 _remove(entry)
-        write_text(folder / CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=120))
+        write_text(folder / CONFIG, _yaml(config))
         return folder
 
     def write(self, record: RunRecord) -> None:
@@ -189,13 +190,18 @@ class Store:
         Raises:
             ValueError: a number is NaN or infinite; the message names its key.
         """
-        content = record.to_json()
-        where = _non_finite(content)
-        if where is not None:
-            raise ValueError(f"record of run {record.run_id}: {where} is not a finite number; use None with a reason")
+        content = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}  # no deep copy
+        try:
+            text = _readable_json(content)
+        except ValueError as error:
+            where = _non_finite(content)
+            if where is None:
+                raise
+            message = f"record of run {record.run_id}: {where} is not a finite number; use None with a reason"
+            raise ValueError(message) from error
         folder = self.folder(record.run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / RECORD, _readable_json(content) + "\n")
+        write_text(folder / RECORD, text + "\n")
 
     def _folders(self) -> list[str]:
         if not self.root.is_dir():
@@ -224,6 +230,13 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    """By libyaml where PyYAML was built with it: the same text in a fifth of the time."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(dict(config), Dumper=dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
 
 
 def _readable_json(value: Any, *, depth: int = 2) -> str:

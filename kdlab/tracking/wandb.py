@@ -5,10 +5,12 @@ finished here, every wait is bounded. A connection that breaks later costs the m
 record does not depend on it, what was logged is in a ``.wandb`` file on disk, and a line says so.
 """
 
+import functools
 import itertools
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["offline", "online", "auto", "disabled"]
 STEP, EPOCH = "trainer/step", "trainer/epoch"
+_AXES = (STEP, EPOCH, "_timestamp")
 MAX_NAME_LENGTH = 128  # W&B refuses longer names
 #: Seconds between two flushes to the ``.wandb`` file: what a killed run loses of its mirror.
 FLUSH_SECONDS = 2.0
@@ -165,7 +168,25 @@ class WandbTracker:
     def _init(self, wandb_id: str, *, mode: Literal["offline", "online"], arguments: Mapping[str, Any]) -> "wandb.Run":
         import wandb
 
-        settings = wandb.Settings(
+        self.directory.mkdir(parents=True, exist_ok=True)  # else wandb warns and takes a temporary folder
+        run = wandb.init(
+            id=wandb_id,
+            mode=mode,
+            dir=str(self.directory.parent),
+            reinit="create_new",
+            settings=self._settings,
+            **arguments,
+        )
+        run.define_metric(STEP)
+        run.define_metric(EPOCH, step_metric=STEP, summary="none")
+        return run
+
+    @functools.cached_property
+    def _settings(self) -> "wandb.Settings":
+        """One for all runs: wandb copies them, and making them costs a few ms."""
+        import wandb
+
+        return wandb.Settings(
             silent=True,
             console="off",
             disable_git=True,
@@ -178,28 +199,30 @@ class WandbTracker:
             finish_timeout=self._finish_timeout,
             finish_timeout_raises=True,
         )
-        self.directory.mkdir(parents=True, exist_ok=True)  # else wandb warns and takes a temporary folder
-        run = wandb.init(
-            id=wandb_id, mode=mode, dir=str(self.directory.parent), reinit="create_new", settings=settings, **arguments
-        )
-        run.define_metric(STEP)
-        run.define_metric(EPOCH, step_metric=STEP, summary="none")
-        return run
 
     def _free_ids(self, run_id: str, attempt: int) -> Iterator[str]:
         """``run_id``, ``run_id-2``, ... from ``attempt`` on, without those that have a folder here already."""
+        entries = self.directory.iterdir() if self.directory.is_dir() else ()
+        mine = [entry.name for entry in entries if run_id in entry.name]
         for number in itertools.count(attempt):
             wandb_id = run_id if number == 1 else f"{run_id}-{number}"
-            if not any(self.directory.glob(f"*run-*-{wandb_id}")):
+            if not any(name.endswith(f"-{wandb_id}") for name in mine):
                 yield wandb_id
 
 
 class WandbRun:
-    """One W&B run, open until ``finish``."""
+    """One W&B run, open until ``finish``; many may be open side by side, each logged in turn.
+
+    A call of wandb's costs half a millisecond or more (it waits for another thread), whatever it carries. So what was
+    measured at one step becomes one row, which is sent with the next step, at the end, or at once where rows are rare:
+    the file is flushed every ``FLUSH_SECONDS``, nobody sees it later. Every row carries the time it was measured at.
+    """
 
     def __init__(self, run: "wandb.Run", *, directory: Path, say: Callable[[str], object]) -> None:
         self._run, self._directory, self._say = run, directory, say
         self._curves: set[str] = set()
+        self._row: dict[str, float] = {}
+        self._sent_at, self._sent_step = -math.inf, -1
         self._broken = False
         self.id: str | None = run.id
         self.url: str | None = None if run.settings._offline else run.url  # asked offline, wandb warns
@@ -207,30 +230,45 @@ class WandbRun:
     def log(self, metrics: Mapping[str, float | None], *, step: int, epoch: float) -> None:
         """Add one point to curves, over ``trainer/step``: W&B's own step counts calls, and ``step=`` drops rows."""
         defined = _defined(metrics)
-        if not self._broken:
-            self._attempt(lambda: self._log(defined, step=step, epoch=epoch))
+        is_rare = time.monotonic() - self._sent_at >= FLUSH_SECONDS or step == self._sent_step
+        if self._row and (self._row[STEP], self._row[EPOCH]) != (step, epoch):
+            self._send()
+        self._row = {"_timestamp": time.time(), STEP: step, EPOCH: epoch} | self._row | defined
+        if is_rare:
+            self._send()
+            self._sent_step = step
 
     def finish(self, summary: Mapping[str, float | None], *, tables: Mapping[str, Table], failed: bool) -> None:
         """Write the flat final numbers and the tables, then end the run; undefined numbers stay empty cells in W&B."""
+        self._send()
         try:
             self._attempt(lambda: self._conclude(_defined(summary), tables))
         finally:
             self._attempt(lambda: self._run.finish(exit_code=1 if failed else 0))
 
-    def _log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
-        for key in metrics:
-            if key not in self._curves:  # no automatic summary: the final numbers are written flat, at the end
+    def _send(self) -> None:
+        """Hand the row that waits to wandb."""
+        row, self._row, self._sent_at = self._row, {}, time.monotonic()
+        if row and not self._broken:
+            self._attempt(lambda: self._log(row))
+
+    def _log(self, row: Mapping[str, float]) -> None:
+        for key in row:
+            if key not in self._curves and key not in _AXES:  # no automatic summary: final numbers are written flat
                 self._run.define_metric(key, step_metric=STEP, summary="none")
                 self._curves.add(key)
-        self._run.log({**metrics, STEP: step, EPOCH: epoch})
+        self._run.log(dict(row))
 
     def _conclude(self, summary: Mapping[str, float], tables: Mapping[str, Table]) -> None:
         import wandb
 
+        shown = {}
         with _data_beside(self._directory):
             for name, table in tables.items():
                 data: list[Iterable[Any]] = [list(row) for row in table.rows]
-                self._run.log({name: wandb.Table(columns=list(table.columns), data=data)})
+                shown[name] = wandb.Table(columns=list(table.columns), data=data)
+            if shown:
+                self._run.log(shown)
         self._run.summary.update(dict(summary))
 
     def _attempt(self, call: Callable[[], object]) -> None:
