@@ -479,7 +479,7 @@ def _views_problems(config: RunConfig) -> list[str]:
     """What contradicts stored views."""
     views, problems = config.shown_training().views, []
     if config.teacher is not None:
-        if config.training.views not in (0, views):
+        if config.training.views not in (0, config.teacher.cache.views):
             told = f"beside a teacher set teacher.cache.views, which is {config.teacher.cache.views}"
             problems.append(f"training.views = {config.training.views}: {told}")
         if config.teacher.training.views:
