@@ -22,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 #: Multiplications of one student's forward of a 2-D convolution above which a CPU does one student after the other.
 LARGE = 10_000_000
 
@@ -128,7 +127,7 @@ class _LinearRule(_Rule):
         if torch.is_autocast_enabled(flat.device.type):  # an operation of ours is none that autocast knows
             found = torch.bmm(flat, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), flat, weight.mT)
         else:
-            found = _Linear.apply(flat, weight, bias)
+            found = _Linear.apply(flat, weight, bias)  # type: ignore[no-untyped-call]
         return found.view(*inputs.shape[:-1], weight.shape[1]), 0
 
 
@@ -173,7 +172,7 @@ class _Convolution2dRule(_Rule):
         grouped = inputs.transpose(0, 1).flatten(1, 2)
         flat = None if bias is None else bias.flatten()
         found = F.conv2d(grouped, weight.flatten(0, 1), flat, layer.stride, layer.padding, groups=students)
-        return found.unflatten(1, (students, -1)).transpose(0, 1), 0
+        return found.view(examples, students, -1, *found.shape[2:]).transpose(0, 1), 0
 
 
 class _GroupNormRule(_Rule):
@@ -227,7 +226,7 @@ class _DropoutRule(_Rule):
 
 def _leading(info: Any, in_dims: Sequence[int | None], operands: Sequence[Any]) -> list[Any]:
     """Every tensor with the axis of the students in front; one that all students share is repeated."""
-    moved = []
+    moved: list[Any] = []
     for operand, dim in zip(operands, in_dims, strict=True):
         if operand is None:
             moved.append(None)
@@ -241,7 +240,8 @@ def _leading(info: Any, in_dims: Sequence[int | None], operands: Sequence[Any]) 
 class StackedLinear(nn.Linear):
     """``nn.Linear`` in a stack."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in nn.Linear
+    def forward(self, input: Tensor) -> Tensor:
+        """As the layer does, by its rule."""
         found: Tensor = _LinearRule.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return found
 
@@ -249,7 +249,8 @@ class StackedLinear(nn.Linear):
 class StackedConv1d(nn.Conv1d):
     """``nn.Conv1d`` in a stack."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in nn.Conv1d
+    def forward(self, input: Tensor) -> Tensor:
+        """As the layer does, by its rule."""
         found: Tensor = _Convolution1dRule.apply(input, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
         return found
 
@@ -257,7 +258,8 @@ class StackedConv1d(nn.Conv1d):
 class StackedConv2d(nn.Conv2d):
     """``nn.Conv2d`` in a stack."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in nn.Conv2d
+    def forward(self, input: Tensor) -> Tensor:
+        """As the layer does, by its rule."""
         found: Tensor = _Convolution2dRule.apply(input, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
         return found
 
@@ -265,13 +267,15 @@ class StackedConv2d(nn.Conv2d):
 class StackedGroupNorm(nn.GroupNorm):
     """``nn.GroupNorm`` in a stack."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in nn.GroupNorm
+    def forward(self, input: Tensor) -> Tensor:
+        """As the layer does, by its rule."""
         found: Tensor = _GroupNormRule.apply(input, self.weight, self.bias, self)  # type: ignore[no-untyped-call]
         return found
 
 
 class _StackedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in nn.BatchNorm1d
+    def forward(self, input: Tensor) -> Tensor:
+        """As the layer does, by its rule."""
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         parts = (self.weight, self.bias, self.running_mean, self.running_var)
@@ -292,7 +296,8 @@ class StackedDropout(nn.Dropout):
 
     draws: Draws
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in nn.Dropout
+    def forward(self, input: Tensor) -> Tensor:
+        """As the layer does, by its rule."""
         if not self.training or self.p == 0:
             return input
         found: Tensor = _DropoutRule.apply(input, self)  # type: ignore[no-untyped-call]

@@ -91,7 +91,8 @@ class Stack(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Stack":
         self._tensors = None  # a move replaces buffers
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:

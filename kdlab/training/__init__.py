@@ -1,4 +1,4 @@
-"""Training: the Lightning module, batches by slicing, callbacks, and ``fit``.
+"""Training: Lightning modules, batches by slicing, and ``fit``, which trains one learner or a stack of them.
 
 ``fit`` is kdlab's own way. In a Trainer and DataModule of your own, with ``student`` and ``network`` any ``nn.Module``
 that returns logits::
@@ -26,7 +26,8 @@ that returns logits::
 
 from kdlab.outputs import Batch
 from kdlab.training.distillation import Distillation
-from kdlab.training.fit import Fitted, Recipe, Runtime, fit
+from kdlab.training.fit import fit
+from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
 from kdlab.training.monitor import NonFiniteLossError
 
-__all__ = ["Batch", "Distillation", "Fitted", "NonFiniteLossError", "Recipe", "Runtime", "fit"]
+__all__ = ["Batch", "Distillation", "Fitted", "Learner", "NonFiniteLossError", "Recipe", "Runtime", "fit"]

@@ -3,7 +3,7 @@
 ``as_batch`` takes what the loaders of others give.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,67 +14,169 @@ from kdlab.errors import UserError
 from kdlab.outputs import Batch
 from kdlab.streams import Role, drawing_from, generator
 
+#: Steps in a chunk: enough that what a Trainer costs for each is spread, few enough that it hears of things soon.
+CHUNK = 50
 
-class TrainingBatches:
-    """Full batches of a set, in an order that is a function of (role, seed, epoch) alone.
 
-    So a scratch twin sees the batches of its student, and epoch e of a resumed run the batches it would have seen. The
-    rows left over at the end of an epoch are dropped: every step averages over equally many examples.
+class Source:
+    """The batches of one learner: a training set, the order of its rows in every epoch, and its random changes.
 
-    Whoever trains sets ``epoch``. Lightning's own way (a sampler's ``set_epoch``) counts one too many after a
-    resumption: 2.6 passes the epochs processed, and processes the epoch it was saved in a second time.
+    The order is a function of (role, seed, epoch) alone. So a scratch twin sees the batches of its student, and epoch e
+    of a resumed run the batches it would have seen.
 
     Args:
         examples: the training set.
-        batch_size: B; a set smaller than B makes one batch of all its rows.
         role: whose stream orders the examples.
         seed: the seed of that stream.
-        device: where the set is kept; batches are cut there.
         augment: random changes of every batch, drawn from the stream (role, augment, seed, epoch); None for none.
+        views: V, where ``examples`` are V stored views of N examples, row ``v * N + n`` showing example n: an epoch
+            shows each example as one of them, drawn from the stream (role, augment, seed, epoch). 0 for none.
     """
 
     def __init__(
         self,
         examples: Examples,
         *,
-        batch_size: int,
         role: Role,
         seed: int,
-        device: torch.device,
         augment: Callable[[Batch], Batch] | None = None,
+        views: int = 0,
     ) -> None:
-        self.batch_size = min(batch_size, len(examples))
+        self.examples, self.seed, self.augment, self.views = examples, seed, augment, views
         self.role: Role = role
-        self.seed = seed
-        self.epoch = 0
-        self.augment = augment
-        self._data = _resident(examples, device)
 
     def __len__(self) -> int:
-        return int(self._data.labels.shape[0]) // self.batch_size
+        """N, the examples that an epoch shows."""
+        return len(self.examples) // max(self.views, 1)
 
     def order(self, epoch: int) -> Tensor:
-        """The permutation of epoch ``epoch``: ``[N]`` int64."""
-        stream = generator(self.role, "order", self.seed, epoch=epoch)
-        return torch.randperm(int(self._data.labels.shape[0]), generator=stream)
+        """The rows of epoch ``epoch`` in their order: ``[N]`` int64."""
+        order = torch.randperm(len(self), generator=generator(self.role, "order", self.seed, epoch=epoch))
+        if not self.views:
+            return order
+        view = torch.randint(self.views, (len(self),), generator=self.draws(epoch))
+        return view[order] * len(self) + order
+
+    def draws(self, epoch: int) -> torch.Generator:
+        """The stream of an epoch's random changes."""
+        return generator(self.role, "augment", self.seed, epoch=epoch)
+
+
+class TrainingBatches:
+    """Full batches of the sources of a stack, ``[S, B, ...]``; of one source alone ``[B, ...]``.
+
+    The rows left over at the end of an epoch are dropped: every step averages over equally many examples. Batches come
+    in chunks, iterated lazily, so that a Trainer is entered once for many steps.
+
+    Whoever trains sets ``epoch``. Lightning's own way (a sampler's ``set_epoch``) counts one too many after a
+    resumption: 2.6 passes the epochs processed, and processes the epoch it was saved in a second time.
+
+    Args:
+        sources: of training sets of one size.
+        batch_size: B; a set smaller than B makes one batch of all its rows.
+        device: where the sets are kept; batches are cut there.
+        dtype: of the inputs; None leaves them as they are.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], *, batch_size: int, device: torch.device, dtype: torch.dtype | None = None
+    ) -> None:
+        self.sources = sources
+        self.num_examples = len(sources[0])
+        self.batch_size = min(batch_size, self.num_examples)
+        self.epoch = 0
+        sets = {id(source.examples): source.examples for source in sources}
+        self._sets = {name: _resident(examples, device, dtype) for name, examples in sets.items()}
+        self._members = {
+            name: [at for at, source in enumerate(sources) if id(source.examples) == name] for name in sets
+        }
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return self.num_examples // self.batch_size
+
+    def __len__(self) -> int:
+        return -(-self.steps // CHUNK)
+
+    def __iter__(self) -> Iterator["Chunk"]:
+        orders = torch.stack([source.order(self.epoch) for source in self.sources])
+        draws = [source.draws(self.epoch) for source in self.sources]
+        for start in range(0, self.steps, CHUNK):
+            yield Chunk(self, orders, draws, range(start, min(start + CHUNK, self.steps)))
+
+    def cut(self, orders: Tensor, draws: Sequence[torch.Generator], step: int) -> Batch:
+        """The batch of a step of an epoch whose rows are ordered by ``orders`` ``[S, N]``."""
+        where = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        if len(self.sources) == 1:
+            return self._changed(_rows(next(iter(self._sets.values())), orders[0, where]), 0, draws)
+        parts = [_rows(self._sets[name], orders[members, where]) for name, members in self._members.items()]
+        batch = parts[0] if len(parts) == 1 else self._reordered(parts)
+        if self.sources[0].augment is None:
+            return batch
+        return stacked([self._changed(_one(batch, at), at, draws) for at in range(len(self.sources))])
+
+    def _reordered(self, parts: Sequence[Batch]) -> Batch:
+        """Parts of several sets as one, in the order of the sources."""
+        place = torch.tensor([at for members in self._members.values() for at in members]).argsort()
+        fields = [torch.cat([_field(part, at) for part in parts]) for at in range(4)]
+        return Batch(*(field[place.to(field.device)] for field in fields))
+
+    def _changed(self, batch: Batch, at: int, draws: Sequence[torch.Generator]) -> Batch:
+        augment = self.sources[at].augment
+        if augment is None:
+            return batch
+        with drawing_from(draws[at]):
+            return augment(batch)
+
+
+class Chunk:
+    """Some steps of an epoch: iterating cuts their batches one by one.
+
+    No dataclass: Lightning would look into it for tensors to convert.
+    """
+
+    def __init__(
+        self, batches: TrainingBatches, orders: Tensor, draws: Sequence[torch.Generator], steps: range
+    ) -> None:
+        self.batches, self.orders, self.draws, self.steps = batches, orders, draws, steps
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.order(self.epoch).to(self._data.labels.device)
-        draws = generator(self.role, "augment", self.seed, epoch=self.epoch)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            batch = _rows(self._data, order[start : start + self.batch_size])
-            if self.augment is not None:
-                with drawing_from(draws):
-                    batch = self.augment(batch)
-            yield batch
+        for step in self.steps:
+            yield self.batches.cut(self.orders, self.draws, step)
+
+
+def _field(batch: Batch, at: int) -> Tensor:
+    """One of the fields that every batch has."""
+    found = batch[at]
+    assert found is not None
+    return found
+
+
+def _one(batch: Batch, at: int) -> Batch:
+    return Batch(*(None if part is None else part[at] for part in batch))  # type: ignore[arg-type]
+
+
+def stacked(batches: Sequence[Batch]) -> Batch:
+    """Batches of several sources as one; where only some are mixed, the others are mixed with nothing."""
+    inputs, labels, index, labelled = (torch.stack([_field(batch, at) for batch in batches]) for at in range(4))
+    if all(batch.mixing is None for batch in batches):
+        return Batch(inputs, labels, index, labelled)
+    others = [batch.labels if batch.other_labels is None else batch.other_labels for batch in batches]
+    shares = [torch.ones(batch.labels.shape) if batch.mixing is None else batch.mixing for batch in batches]
+    like = next(batch.mixing for batch in batches if batch.mixing is not None)
+    mixing = torch.stack([share.to(like).expand_as(like) for share in shares])
+    return Batch(inputs, labels, index, labelled, torch.stack(others), mixing)
 
 
 class EvaluationBatches:
     """A set in its own order, the short last batch included."""
 
-    def __init__(self, examples: Examples, *, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self, examples: Examples, *, batch_size: int, device: torch.device, dtype: torch.dtype | None = None
+    ) -> None:
         self.batch_size = batch_size
-        self._data = _resident(examples, device)
+        self._data = _resident(examples, device, dtype)
 
     def __len__(self) -> int:
         return -(-int(self._data.labels.shape[0]) // self.batch_size)
@@ -88,11 +190,11 @@ def _rows(whole: Batch, rows: Tensor | slice) -> Batch:
     return Batch(whole.inputs[rows], whole.labels[rows], whole.index[rows], whole.labelled[rows])
 
 
-def _resident(examples: Examples, device: torch.device) -> Batch:
+def _resident(examples: Examples, device: torch.device, dtype: torch.dtype | None) -> Batch:
     """The whole set as one batch on the device."""
     labelled = torch.ones_like(examples.labels, dtype=torch.bool)
-    parts = (examples.inputs, examples.labels, examples.index, labelled)
-    return Batch(*(part.to(device) for part in parts))
+    inputs = examples.inputs.to(device, dtype if examples.inputs.is_floating_point() else None)
+    return Batch(inputs, *(part.to(device) for part in (examples.labels, examples.index, labelled)))
 
 
 def as_batch(batch: Any, *, needs_index: bool = False) -> Batch:

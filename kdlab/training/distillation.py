@@ -6,7 +6,7 @@ reach it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,16 +19,16 @@ from kdlab.errors import UserError
 from kdlab.models import as_output, feature_names, tap
 from kdlab.objectives import Objective
 from kdlab.outputs import Batch
-from kdlab.targets import build
-from kdlab.teachers import Teacher, answers_by_index, tap_teacher
+from kdlab.teachers import Teacher, answers_by_index, refuses_augmentation, tap_teacher
 from kdlab.training.batches import as_batch
-from kdlab.training.callbacks import CurveSink
-from kdlab.training.monitor import TermMonitor
+from kdlab.training.monitor import LossMonitor
+from kdlab.training.optimizers import build_optimizer
 
 Factory = Mapping[str, Any] | Callable[..., Any]
 """What makes an optimizer or a schedule: a ``_target_`` spec, or a callable (``partial(torch.optim.SGD, lr=0.1)``)."""
 BY_INDEX_AUGMENTED = (
-    "answers by example index, for the inputs as they were; training.augmentation changes them and must be empty"
+    "answers by example index, for the inputs as they were; training.augmentation changes them and must be empty, "
+    "unless teacher.cache.views=N stores views that both are shown, or teacher.cache.fixed_targets=true means it so"
 )
 
 
@@ -47,7 +47,6 @@ class Distillation(pl.LightningModule):
         steps: the length of the run, handed to schedules that want one; 0 asks the Trainer.
         augmented: whether the inputs of an example change at random from epoch to epoch. A teacher that answers by
             index (``by_index = True``), with what it said of the unchanged example, is refused then.
-        sinks: who gets the values of an epoch instead of Lightning's loggers, at a fifth of the price of ``self.log``.
 
     Batches are ``(inputs, labels)``, ``(inputs, labels, index)``, a mapping with these names, or a ``Batch``.
 
@@ -67,22 +66,20 @@ class Distillation(pl.LightningModule):
         teacher: Teacher | None = None,
         steps: int = 0,
         augmented: bool = False,
-        sinks: Sequence[CurveSink] = (),
     ) -> None:
         super().__init__()
         listen(objective, student=student, teacher=teacher)
         if teacher is not None and teacher.num_classes != num_classes:
             raise UserError(f"the teacher has {teacher.num_classes} classes, the student {num_classes}")
         self._by_index = bool(objective.needs) and answers_by_index(teacher)
-        if augmented and self._by_index:
+        if augmented and self._by_index and refuses_augmentation(teacher):
             raise UserError(f"the teacher {BY_INDEX_AUGMENTED}")
         self.student = student
         self.objective = objective
         # held in a tuple: a teacher that is an nn.Module must not become a submodule
         self._teacher = (teacher,)
         self._optimizer, self._schedule, self._steps = optimizer, schedule, steps
-        self._sinks = tuple(sinks)
-        self.monitor = TermMonitor()
+        self.monitor = LossMonitor()
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.measured_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.measured_nll = MeanMetric()
@@ -122,7 +119,9 @@ class Distillation(pl.LightningModule):
         output = as_output(self.student(rows.inputs))
         taught = self.teacher(rows.inputs, rows.index) if self.teacher is not None and self.objective.needs else None
         value = self.objective(output, taught, rows, self.global_step)
-        self.monitor.add(self.global_step, value.loss, value.terms)
+        terms = {name: term.reshape(1) for name, term in value.terms.items()}
+        for at in self.monitor.add(self.global_step, value.loss.reshape(1), [(0, terms)]):
+            raise self.monitor.errors[at]
         self._answers.append((output.logits.detach().argmax(-1), rows.main_labels, rows.labelled))
         return value.loss
 
@@ -130,12 +129,14 @@ class Distillation(pl.LightningModule):
         """Publish what the epoch accumulated."""
         if not self._answers:  # a resumed fit first ends the epoch it was saved in, whose values were published
             return
-        values = {f"train/{name}": mean for name, mean in self.monitor.means().items()}
+        for at in self.monitor.look():
+            raise self.monitor.errors[at]
+        values = {f"train/{name}": mean for means in self.monitor.means() for name, mean in means.items()}
         answers, labels, labelled = (torch.cat(parts) for parts in zip(*self._answers, strict=True))
         values["train/running_accuracy"] = float(self.train_accuracy(answers[labelled], labels[labelled]))
         self.train_accuracy.reset()
         values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self._publish(values)
+        self.log_dict(values, sync_dist=True)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Accumulate accuracy and negative log-likelihood over the validation set."""
@@ -170,16 +171,7 @@ class Distillation(pl.LightningModule):
         accuracy, nll = float(self.measured_accuracy.compute()), float(self.measured_nll.compute())
         self.measured_accuracy.reset()
         self.measured_nll.reset()
-        self._publish({f"{name}/accuracy": accuracy, f"{name}/nll": nll})
-
-    def _publish(self, values: dict[str, float]) -> None:
-        """To the sinks, with the step and the (fractional) epoch they were measured at; else to Lightning's loggers."""
-        if not self._sinks:
-            self.log_dict(values, sync_dist=True)
-            return
-        epoch = self.global_step / max(int(self.trainer.num_training_batches), 1)
-        for sink in self._sinks:
-            sink.log(values, step=self.global_step, epoch=epoch)
+        self.log_dict({f"{name}/accuracy": accuracy, f"{name}/nll": nll}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the student alone, and its schedule by steps.
@@ -216,15 +208,3 @@ def listen(objective: Objective, *, student: nn.Module, teacher: Teacher | None)
     tap(student, objective.student_features)
     if teacher is not None:
         tap_teacher(teacher, objective.teacher_features)
-
-
-def build_optimizer(
-    parameters: Iterable[nn.Parameter], optimizer: Factory, schedule: Factory | None, *, steps: int
-) -> tuple[Any, Any]:
-    """The optimizer of a recipe over some parameters, and its schedule over ``steps``, None where it has none."""
-    built = build(optimizer, parameters) if isinstance(optimizer, Mapping) else optimizer(parameters)
-    if schedule is None:
-        return built, None
-    if not isinstance(schedule, Mapping):
-        return built, schedule(built)
-    return built, build(schedule, built, T_max=steps, total_steps=steps, total_iters=steps)

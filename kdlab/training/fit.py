@@ -1,162 +1,179 @@
-"""Fit a network: the Trainer, put together for small runs that are many, and honest about interruption."""
+"""Fit learners: a Trainer put together for small runs that are many, and honest about interruption."""
 
 import logging
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
 
 from kdlab.data.augmentation import Augmentation
-from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
 from kdlab.models import untap
-from kdlab.objectives import Objective
-from kdlab.streams import Role, global_stream, stream_seed
-from kdlab.teachers import Teacher
-from kdlab.training.batches import EvaluationBatches, TrainingBatches
-from kdlab.training.callbacks import CurveSink, EpochCheckpoint, EpochStream, ProgressLine
-from kdlab.training.distillation import Distillation
+from kdlab.models.stacking import Stack
+from kdlab.streams import global_stream
+from kdlab.teachers import refuses_augmentation
+from kdlab.training.batches import EvaluationBatches, Source, TrainingBatches
+from kdlab.training.callbacks import CurveSink, ProgressLine
+from kdlab.training.checkpoints import EpochCheckpoint, joined, read_checkpoint
+from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen
+from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
+from kdlab.training.monitor import NonFiniteLossError
+from kdlab.training.optimizers import spans_of
+from kdlab.training.stack_module import StackModule, order_of
+
+DEFAULT = Runtime()
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What trains a network, besides data and objective (all of it part of a run's identity)."""
+def fit(learners: Sequence[Learner], *, num_classes: int, runtime: Runtime = DEFAULT) -> list[Fitted]:
+    """Train every learner's network in place, all together; each ends in eval mode on the CPU, in its own dtype.
 
-    steps: int
-    batch_size: int
-    optimizer: Mapping[str, Any]
-    schedule: Mapping[str, Any]
-    augmentation: Mapping[str, Any] = field(default_factory=dict)
-    gradient_clip_norm: float | None = None
-    precision: str = "32-true"
-    views: int = 0
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and how often (no part of the identity).
+    A learner is trained as it would be alone: its initial weights, order of batches, dropout masks, random changes,
+    clipping, curves and checkpoint are its own. Objective, teacher, seed, data of one size, optimizer, schedule and
+    clipping may differ; architecture, steps, batch size, precision and augmentation are those of the first.
 
     Args:
-        label: what the progress bar says.
-        checkpoint: where epoch ends are saved and a killed run is taken up again; None for no checkpoint.
-        sinks: who gets the curves.
-    """
+        learners: K >= 1; see ``stack_problem`` for whether K > 1 of them fit together.
+        num_classes: C.
+        runtime: where and how often.
 
-    accelerator: str = "auto"
-    devices: int | str = 1
-    validate_every_epochs: int = 1
-    evaluation_batch_size: int = 1000
-    checkpoint: Path | None = None
-    checkpoint_every_seconds: float = 30.0
-    progress: bool = True
-    label: str = "training"
-    sinks: list[CurveSink] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """How a fit went.
-
-    Args:
-        seconds: wall seconds of training, those before a resumption included.
-        steps: optimizer steps done.
-        resumed_from: the step it was taken up at, 0 for a fresh one.
-        device: the kind of device.
-    """
-
-    seconds: float
-    steps: int
-    resumed_from: int
-    device: str
-
-
-def fit(
-    model: nn.Module,
-    objective: Objective,
-    *,
-    train: Examples,
-    validation: Examples,
-    num_classes: int,
-    recipe: Recipe,
-    role: Role,
-    seed: int,
-    teacher: Teacher | None = None,
-    facts: Mapping[str, Any] = MappingProxyType({}),
-    runtime: Runtime = Runtime(),
-) -> Fitted:
-    """Train ``model`` in place; it ends in eval mode on the CPU, in its own dtype.
-
-    ``facts`` are the data set's: what its inputs were standardised by, and the range of its pixels, which an
-    augmentation may need.
+    Returns:
+        How it went for each. One whose loss was not finite has an ``error``; it stops nobody else.
 
     Raises:
-        UserError: an augmentation does not fit the data, or the teacher.
-        NonFiniteLossError: naming the step and the term.
+        UserError: an augmentation does not fit the data, or the teacher; the learners cannot be one stack.
         KeyboardInterrupt: the user's; Lightning's own way out would be ``exit(1)`` with Ctrl-C disarmed.
     """
-    augment = _augmentation(recipe, train, facts)
-    bars = [ProgressLine(runtime.label, steps=recipe.steps)] if runtime.progress else []
-    module = Distillation(
-        model,
-        objective,
-        num_classes=num_classes,
-        optimizer=recipe.optimizer,
-        schedule=recipe.schedule,
-        teacher=teacher,
-        steps=recipe.steps,
-        augmented=augment is not None,
-        sinks=[*runtime.sinks, *bars] or [_Silence()],
+    _check(learners, num_classes=num_classes)
+    order = order_of(learners)
+    ordered = [learners[at] for at in order]
+    found = _fit(ordered, runtime)
+    return [found[order.index(at)] for at in range(len(learners))]
+
+
+def _fit(learners: Sequence[Learner], runtime: Runtime) -> list[Fitted]:
+    recipe = learners[0].recipe
+    for learner in learners:
+        listen(learner.objective, student=learner.network, teacher=learner.teacher)
+    resumed = _taken_up(learners)
+    before = [float(saved["kdlab"]["seconds"]) for saved in resumed] or [0.0] * len(learners)
+    started_at = int(resumed[0]["global_step"]) if resumed else 0
+    paths = [learner.checkpoint for learner in learners if learner.checkpoint is not None]
+    every = runtime.checkpoint_every_seconds
+    spans = spans_of([learner.recipe for learner in learners])
+    savers: list[pl.Callback] = (
+        [EpochCheckpoint(paths, every_seconds=every, before=before, spans=spans)] if paths else []
     )
-    saver = _saver(runtime)
-    callbacks: list[pl.Callback] = [EpochStream(role=role, seed=seed), *([saver] if saver else [])]
-    trainer = make_trainer(recipe, runtime, callbacks=callbacks)
+    trainer = make_trainer(recipe, runtime, callbacks=savers)
     device = trainer.strategy.root_device
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
-    resumed = runtime.checkpoint if runtime.checkpoint is not None and runtime.checkpoint.exists() else None
-    started_at = 0 if resumed is None else saved_step(resumed)
-    batches = TrainingBatches(train, batch_size=recipe.batch_size, role=role, seed=seed, device=device, augment=augment)
-    holdout = EvaluationBatches(validation, batch_size=runtime.evaluation_batch_size, device=device)
+    bars = [ProgressLine(runtime.label, steps=recipe.steps)] if runtime.progress else []
+    dtypes = [_dtype(learner) for learner in learners]
+    module, batches = _module(learners, runtime, device=device, listeners=bars)
+    if resumed:
+        module.resumed = resumed[0] if len(resumed) == 1 else joined(resumed, spans=spans)
     started = time.perf_counter()
     try:
-        with _interruptible(trainer), _quiet(), global_stream(stream_seed(role, "dropout", seed)):
-            trainer.fit(module, batches, holdout, ckpt_path=resumed, weights_only=True)
-    finally:  # what was trained in double precision is deployed, and its teacher asked, as it came
-        untap(model).to(device="cpu", dtype=dtype).eval()
-        if teacher is not None:
-            teacher.to("cpu", torch.float32)
+        with _interruptible(trainer), _quiet(), global_stream(0):
+            trainer.fit(module, batches)
+    except NonFiniteLossError:  # nobody is left; each one's error is kept
+        if not module.errors:
+            raise
+    finally:
+        _hand_back(module, learners, dtypes)
         for bar in bars:
             bar.close()
-    seconds = time.perf_counter() - started + (saver.seconds_before if saver else 0.0)
-    return Fitted(seconds, trainer.global_step, started_at, device.type)
+    share = (time.perf_counter() - started) / len(learners)
+    return [
+        Fitted(seconds + share, trainer.global_step, started_at, device.type, module.errors.get(at))
+        for at, seconds in enumerate(before)
+    ]
 
 
-def _augmentation(recipe: Recipe, train: Examples, facts: Mapping[str, Any]) -> Augmentation | None:
-    if not recipe.augmentation:
+def _check(learners: Sequence[Learner], *, num_classes: int) -> None:
+    for learner in learners:
+        teacher = learner.teacher
+        if teacher is not None and teacher.num_classes != num_classes:
+            raise UserError(f"the teacher has {teacher.num_classes} classes, the student {num_classes}")
+        if learner.recipe.augmentation and learner.objective.needs and refuses_augmentation(teacher):
+            raise UserError(f"the teacher {BY_INDEX_AUGMENTED}")
+
+
+def _module(
+    learners: Sequence[Learner], runtime: Runtime, *, device: torch.device, listeners: Sequence[CurveSink]
+) -> tuple[StackModule, TrainingBatches]:
+    """The module and its batches; learners who see the same batches share a source."""
+    recipe = learners[0].recipe
+    dtype = torch.float64 if recipe.precision == "64-true" else None
+    keys = [(id(learner.train), learner.role, learner.seed) for learner in learners]
+    distinct = list(dict.fromkeys(keys))
+    members = [learners[keys.index(key)] for key in distinct]
+    sources = [
+        Source(one.train, role=one.role, seed=one.seed, augment=_augmentation(one), views=one.recipe.views)
+        for one in members
+    ]
+    batches = TrainingBatches(sources, batch_size=recipe.batch_size, device=device, dtype=dtype)
+    holdouts = {
+        id(one.validation): EvaluationBatches(
+            one.validation, batch_size=runtime.evaluation_batch_size, device=device, dtype=dtype
+        )
+        for one in learners
+    }
+    module = StackModule(
+        learners,
+        batches=batches,
+        of_source=[distinct.index(key) for key in keys],
+        holdouts=[holdouts[id(one.validation)] for one in learners],
+        validate_every=runtime.validate_every_epochs,
+        fused=recipe.precision != "16-mixed",
+        listeners=listeners,
+    )
+    return module, batches
+
+
+def _augmentation(learner: Learner) -> Augmentation | None:
+    if not learner.recipe.augmentation:
         return None
-    return Augmentation(recipe.augmentation, input_shape=tuple(train.inputs.shape[1:]), facts=facts)
+    shape = tuple(learner.train.inputs.shape[1:])
+    return Augmentation(learner.recipe.augmentation, input_shape=shape, facts=learner.facts)
 
 
-class _Silence:
-    """A sink for runs nobody listens to: Lightning's own logging would cost without being read."""
-
-    def log(self, metrics: Mapping[str, float], *, step: int, epoch: float) -> None:
-        """Nothing."""
+def _dtype(learner: Learner) -> torch.dtype | None:
+    return next((p.dtype for p in learner.network.parameters() if p.is_floating_point()), None)
 
 
-def _saver(runtime: Runtime) -> EpochCheckpoint | None:
-    if runtime.checkpoint is None:
-        return None
-    return EpochCheckpoint(runtime.checkpoint, every_seconds=runtime.checkpoint_every_seconds)
+def _hand_back(module: StackModule, learners: Sequence[Learner], dtypes: Sequence[torch.dtype | None]) -> None:
+    """What was trained in double precision is deployed, and its teacher asked, as it came."""
+    networks = [learner.network for learner in learners]
+    if isinstance(module.student, Stack):
+        module.student.unstack(networks)
+    for learner, dtype in zip(learners, dtypes, strict=True):
+        untap(learner.network).to(device="cpu", dtype=dtype).eval()
+        if learner.teacher is not None:
+            learner.teacher.to("cpu", torch.float32)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def _taken_up(learners: Sequence[Learner]) -> list[dict[str, Any]]:
+    """The checkpoints of learners that were cut off; none where one of them has none.
+
+    Raises:
+        UserError: one is damaged.
+    """
+    paths = [learner.checkpoint for learner in learners]
+    if not all(path is not None and path.exists() for path in paths):
+        return []
+    saved = [read_checkpoint(path) for path in paths if path is not None]
+    return saved if len({int(one["global_step"]) for one in saved}) == 1 else []
+
+
+# --- the Trainer ------------------------------------------------------------------------------------------------------
 
 
 def make_trainer(recipe: Recipe, runtime: Runtime, *, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
@@ -173,12 +190,9 @@ def make_trainer(recipe: Recipe, runtime: Runtime, *, callbacks: Sequence[pl.Cal
                 precision=recipe.precision,  # type: ignore[arg-type]
                 max_steps=recipe.steps,
                 max_epochs=-1,
-                gradient_clip_val=recipe.gradient_clip_norm,
-                gradient_clip_algorithm="norm" if recipe.gradient_clip_norm is not None else None,
-                check_val_every_n_epoch=runtime.validate_every_epochs,
                 callbacks=list(callbacks),
                 logger=False,
-                enable_checkpointing=runtime.checkpoint is not None,
+                enable_checkpointing=bool(callbacks),  # ours is a Checkpoint, which Lightning asks to be allowed
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
@@ -192,18 +206,6 @@ def make_trainer(recipe: Recipe, runtime: Runtime, *, callbacks: Sequence[pl.Cal
     if trainer.world_size != 1:
         raise UserError(f"trainer.devices = {runtime.devices!r}: a network trains on one device; 1 is allowed")
     return trainer
-
-
-def saved_step(checkpoint: Path) -> int:
-    """The optimizer step at which a checkpoint was saved.
-
-    Raises:
-        UserError: the file is no whole checkpoint.
-    """
-    try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
-    except Exception as error:  # a damaged file raises anything; all of it means that it cannot be used
-        raise UserError(f"{checkpoint.name} is damaged ({type(error).__name__})") from error
 
 
 @contextmanager

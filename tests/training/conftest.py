@@ -7,7 +7,7 @@ from kdlab.models import MLP
 from kdlab.objectives import Objective
 from kdlab.streams import global_stream
 from kdlab.teachers import OnlineTeacher
-from kdlab.training import Recipe, Runtime, fit
+from kdlab.training import Learner, Recipe, Runtime, fit
 
 CE = {"_target_": "kdlab.objectives.hard_labels", "weight": 1.0}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}
@@ -52,20 +52,22 @@ class _Kit:
     def recipe(**changes):
         return Recipe(**{"steps": 12, "batch_size": 10, "optimizer": SGD, "schedule": CONSTANT, **changes})
 
-    def fit(self, model, *, alpha=0.0, objective=None, teacher=None, recipe=None, seed=0, role="student", **runtime):
-        runtime = {"progress": False, "accelerator": "cpu", **runtime}
-        return fit(
-            model,
-            objective or _objective(alpha),
-            train=self.train,
-            validation=self.validation,
-            num_classes=3,
-            recipe=recipe or self.recipe(),
-            role=role,
-            seed=seed,
-            teacher=teacher,
-            runtime=Runtime(**runtime),
-        )
+    def learner(self, model, *, alpha=0.0, **how):
+        how = {"objective": _objective(alpha), "recipe": self.recipe(), "seed": 0, "role": "student", **how}
+        return Learner(model, train=how.pop("train", self.train), validation=self.validation, **how)
+
+    def fit_all(self, learners, **runtime):
+        return fit(learners, num_classes=3, runtime=Runtime(**{"progress": False, "accelerator": "cpu", **runtime}))
+
+    def fit(self, model, *, alpha=0.0, objective=None, teacher=None, recipe=None, seed=0, role="student",
+            sinks=(), checkpoint=None, **runtime):  # fmt: skip
+        learner = self.learner(model, objective=objective or _objective(alpha), teacher=teacher,
+                               recipe=recipe or self.recipe(), seed=seed, role=role, sinks=sinks,
+                               checkpoint=checkpoint)  # fmt: skip
+        (fitted,) = self.fit_all([learner], **runtime)
+        if fitted.error is not None:
+            raise fitted.error
+        return fitted
 
     @staticmethod
     def bits(model: nn.Module):

@@ -3,13 +3,13 @@
 import pytest
 import tiny_data
 import torch
+from batching import Flat
 from torch import nn
 
 from kdlab.errors import UserError
 from kdlab.streams import drawing_from, generator
 from kdlab.teachers import OnlineTeacher, ScaledTeacher
 from kdlab.training import Batch, Distillation
-from kdlab.training.batches import TrainingBatches
 
 K = "kornia.augmentation."
 SHIFT = {"crop": {"_target_": K + "RandomCrop", "padding": 2}}
@@ -24,7 +24,7 @@ def noisy(batch):
 
 
 def batches(*, seed=0, role="student", augment=noisy, epoch=0):
-    found = TrainingBatches(tiny_data.examples(23), batch_size=5, role=role, seed=seed, device=CPU, augment=augment)
+    found = Flat(tiny_data.examples(23), batch_size=5, role=role, seed=seed, augment=augment)
     found.epoch = epoch
     return found
 
@@ -123,7 +123,7 @@ def test_mixed_batches_train_as_a_bare_loop_does(kit):
     augment = Augmentation(MIXUP, input_shape=(1, 8), facts={})
     optimizer = torch.optim.SGD(bare.parameters(), lr=0.1, momentum=0.9)
     losses, right = [], []
-    for batch in TrainingBatches(kit.train, batch_size=10, role="student", seed=0, device=CPU, augment=augment):
+    for batch in Flat(kit.train, batch_size=10, augment=augment):
         logits = bare(batch.inputs).logits
         share, rows = batch.mixing[:, None], torch.eye(3)
         loss = nn.functional.cross_entropy(logits, share * rows[batch.labels] + (1 - share) * rows[batch.other_labels])

@@ -1,8 +1,10 @@
+import pytest
 import tiny_data
 import torch
+from batching import Flat
 
 from kdlab.streams import generator
-from kdlab.training.batches import EvaluationBatches, TrainingBatches
+from kdlab.training.batches import CHUNK, EvaluationBatches, Source, TrainingBatches
 
 CPU = torch.device("cpu")
 
@@ -12,7 +14,7 @@ def indices(batches):
 
 
 def of(count=23, *, size=5, seed=0, role="student"):
-    return TrainingBatches(tiny_data.examples(count), batch_size=size, role=role, seed=seed, device=CPU)
+    return Flat(tiny_data.examples(count), batch_size=size, role=role, seed=seed)
 
 
 def test_every_training_batch_is_full_and_no_row_comes_twice_in_an_epoch():
@@ -34,7 +36,7 @@ def test_the_order_is_that_of_the_stream_and_another_one_each_epoch():
 
 def test_rows_keep_inputs_labels_and_index_together():
     examples = tiny_data.examples(23)
-    for batch in TrainingBatches(examples, batch_size=4, role="student", seed=1, device=CPU):
+    for batch in Flat(examples, batch_size=4, seed=1):
         assert torch.equal(batch.inputs, examples.inputs[batch.index])
         assert torch.equal(batch.labels, examples.labels[batch.index])
         assert batch.labelled.all()
@@ -50,3 +52,27 @@ def test_evaluation_goes_through_everything_in_order():
     assert len(batches) == 3
     assert [len(rows) for rows in indices(batches)] == [10, 10, 3]
     assert torch.equal(torch.cat([batch.index for batch in batches]), examples.index)
+
+
+def test_chunks_cover_an_epoch_once_and_in_order():
+    batches = TrainingBatches([Source(tiny_data.examples(CHUNK + 7), role="student", seed=0)], batch_size=1, device=CPU)
+    assert [len(chunk.steps) for chunk in batches] == [CHUNK, 7]
+    assert len(batches) == 2
+
+
+@pytest.mark.parametrize("sets", [[0, 0, 0], [0, 1, 0], [1, 0, 2]])
+def test_a_stack_sees_for_every_source_the_batch_it_has_alone(sets):
+    data = [tiny_data.examples(23, start=1000 * at) for at in range(3)]
+    sources = [Source(data[at], role="student", seed=seed) for seed, at in enumerate(sets)]
+    batches = TrainingBatches(sources, batch_size=5, device=CPU)
+    batches.epoch = 2
+    alone = [Flat(data[at], batch_size=5, seed=seed) for seed, at in enumerate(sets)]
+    for one in alone:
+        one.epoch = 2
+    stacked = [batch for chunk in batches for batch in chunk]
+    assert len(stacked) == 4
+    for batch, *expected in zip(stacked, *alone, strict=True):
+        for at, one in enumerate(expected):
+            assert torch.equal(batch.inputs[at], one.inputs)
+            assert torch.equal(batch.labels[at], one.labels)
+            assert torch.equal(batch.index[at], one.index)

@@ -11,8 +11,8 @@ from torch import nn
 from kdlab.errors import UserError
 from kdlab.outputs import ModelOutput
 from kdlab.records.identity import TRAINING_VERSION
-from kdlab.training import NonFiniteLossError
-from kdlab.training.fit import Runtime, make_trainer
+from kdlab.training import NonFiniteLossError, Runtime
+from kdlab.training.fit import make_trainer
 
 
 class Spy(nn.Module):
@@ -40,13 +40,14 @@ def test_a_fit_is_a_function_of_its_seed(kit):
 
 def test_a_fit_equals_a_bare_loop(kit):
     """Order, dropout, optimizer and schedule: what Lightning does is what ten lines of torch do."""
+    from batching import Flat
+
     from kdlab.streams import stream_seed
-    from kdlab.training.batches import TrainingBatches
 
     model, bare = kit.network(), kit.network()
     kit.fit(model, recipe=kit.recipe(optimizer={"_target_": "torch.optim.AdamW", "lr": 0.01}))
-    batches = TrainingBatches(kit.train, batch_size=10, role="student", seed=0, device=torch.device("cpu"))
-    optimizer = torch.optim.AdamW(bare.parameters(), lr=0.01)
+    batches = Flat(kit.train, batch_size=10)
+    optimizer = torch.optim.AdamW(bare.parameters(), lr=0.01, fused=True)
     for epoch in range(3):
         batches.epoch = epoch
         with torch.random.fork_rng(devices=[]):
@@ -183,7 +184,7 @@ def test_gradient_clipping_clips(kit):
             norms.append(float(torch.cat(grads).norm()))
             return loss
 
-    import kdlab.training.distillation as distillation
+    import kdlab.training.optimizers as optimizers
 
     def watched(spec, *args, **extra):
         return Watched(*args, lr=0.1) if "SGD" in spec["_target_"] else torch.optim.lr_scheduler.ConstantLR(*args)
@@ -191,7 +192,7 @@ def test_gradient_clipping_clips(kit):
     def fitted(limit):
         norms.clear()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(distillation, "build", watched)
+            patch.setattr(optimizers, "build", watched)
             kit.fit(kit.network(), recipe=kit.recipe(steps=3, gradient_clip_norm=limit))
         return list(norms)
 

@@ -1,0 +1,425 @@
+"""The Lightning module of a stack: K >= 1 learners of one architecture, each trained as it would be alone.
+
+K = 1 holds the plain network: no ``vmap``, no ``functional_call``. K > 1 holds a ``Stack``. Either way one
+``training_step`` does a chunk of optimizer steps, because a Trainer costs .3 to .4 ms each time it is entered, half of
+what a step of a small student takes; ``global_step``, schedules, curves and checkpoints count optimizer steps.
+
+What a learner sees (order of batches, dropout masks, random changes), how its gradient is clipped and whether its loss
+is finite is its own. One that diverges is frozen at its last finite weights, and the others go on as if it were not
+there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from kdlab.models import as_output
+from kdlab.models.stacking import Stack, tensors_of
+from kdlab.objectives import Objective
+from kdlab.objectives.stacking import merged, structure
+from kdlab.outputs import Batch, ModelOutput, TeacherOutput
+from kdlab.streams import stream_seed
+from kdlab.teachers import Teacher
+from kdlab.training.batches import Chunk, EvaluationBatches, TrainingBatches
+from kdlab.training.callbacks import CurveSink
+from kdlab.training.checkpoints import Span, go_on_from
+from kdlab.training.learner import Learner
+from kdlab.training.monitor import LossMonitor, NonFiniteLossError
+from kdlab.training.optimizers import (
+    Group,
+    build_optimizer,
+    forget_student,
+    groups_of,
+    hand_gradients,
+    recipe_key,
+    spans_of,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Students ``start`` to ``stop``, whose objectives are computed in one pass.
+
+    Args:
+        objective: of all of them.
+        asked: the teachers that are asked, each for the batch of one source.
+        answer: ``[stop - start]``, which of the answers each student gets; None where no term needs a teacher.
+    """
+
+    start: int
+    stop: int
+    objective: Objective
+    asked: list[tuple[Teacher, int]]
+    answer: Tensor | None
+
+
+class StackModule(pl.LightningModule):
+    """Trains K learners.
+
+    Args:
+        learners: ordered by ``order_of``.
+        batches: of their sources.
+        of_source: ``[K]``, the source of each learner.
+        holdouts: their validation sets, the same object for those who share one.
+        validate_every: epochs between two validations.
+        fused: whether optimizers may be fused.
+        listeners: who hears the curves of one learner for all (a progress bar).
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        *,
+        batches: TrainingBatches,
+        of_source: Sequence[int],
+        holdouts: Sequence[EvaluationBatches],
+        validate_every: int,
+        fused: bool,
+        listeners: Sequence[CurveSink] = (),
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.learners, self.batches, self.holdouts = list(learners), batches, list(holdouts)
+        self.of_source = torch.tensor(list(of_source))
+        self.validate_every, self.fused, self.listeners = validate_every, fused, list(listeners)
+        networks = [learner.network for learner in learners]
+        self.student: nn.Module = networks[0] if len(networks) == 1 else Stack(networks)
+        self.recipe = learners[0].recipe
+        self.monitor = LossMonitor()
+        self._answers: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._kept: dict[int, dict[str, Tensor]] = {}
+        self._groups: list[Group] = []
+        #: What a cut-off fit is taken up from.
+        self.resumed: Mapping[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self.learners)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The groups that have an optimizer of their own."""
+        return spans_of([learner.recipe for learner in self.learners])
+
+    # --- set up -------------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer and schedule for each group of learners that share a recipe."""
+        if isinstance(self.student, Stack):
+            self._groups = groups_of(self.student, [learner.recipe for learner in self.learners])
+            parts = [(group.leaves, self.learners[group.start].recipe) for group in self._groups]
+        else:
+            parts = [(list(self.student.parameters()), self.recipe)]
+        built = []
+        for leaves, recipe in parts:
+            optimizer, schedule = build_optimizer(
+                leaves, recipe.optimizer, recipe.schedule, steps=recipe.steps, fused=self.fused
+            )
+            built.append({"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}})
+        return built
+
+    def on_fit_start(self) -> None:
+        """Teachers and values follow the students to their device and precision."""
+        self.student.train()
+        dtype = next((p.dtype for p in self.student.parameters() if p.is_floating_point()), None)
+        teachers = {id(one.teacher): one.teacher for one in self.learners if one.teacher is not None}
+        moved = {name: teacher.to(self.device, dtype) for name, teacher in teachers.items()}
+        self.of_source = self.of_source.to(self.device)
+        self._sections = [self._section(start, stop, moved) for start, stop in sections_of(self.learners)]
+        self._optimizers: list[Any] = list(self.trainer.optimizers)
+        self._schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        self._clips = self._clip_norms()
+        if self.resumed is not None:
+            go_on_from(self.resumed, self.trainer, self)
+
+    def _section(self, start: int, stop: int, teachers: Mapping[int, Teacher]) -> Section:
+        members = self.learners[start:stop]
+        objective = members[0].objective
+        if isinstance(self.student, Stack):
+            objective = merged([member.objective for member in members], device=self.device)
+        if not objective.needs:
+            return Section(start, stop, objective, [], None)
+        pairs = [(id(one.teacher), int(at)) for one, at in zip(members, self.of_source[start:stop], strict=True)]
+        distinct = list(dict.fromkeys(pairs))
+        answer = torch.tensor([distinct.index(pair) for pair in pairs], device=self.device)
+        return Section(start, stop, objective, [(teachers[name], at) for name, at in distinct], answer)
+
+    def _clip_norms(self) -> Tensor | None:
+        norms = [learner.recipe.gradient_clip_norm for learner in self.learners]
+        if all(norm is None for norm in norms):
+            return None
+        return torch.tensor([float("inf") if norm is None else norm for norm in norms], device=self.device)
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the streams of the epoch: the order of batches, and every learner's dropout."""
+        epoch = self.trainer.current_epoch
+        self.batches.epoch = epoch
+        self.monitor.reset()
+        self._answers.clear()
+        seeds = [stream_seed(one.role, "dropout", one.seed, epoch=epoch) for one in self.learners]
+        if isinstance(self.student, Stack):
+            self.student.begin_dropout(seeds)
+        else:
+            torch.manual_seed(seeds[0])
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Chunks are cut where they are needed."""
+        return batch
+
+    def training_step(self, batch: Chunk, batch_idx: int) -> None:
+        """Some optimizer steps."""
+        self._before = self._snapshot()
+        for rows in batch:
+            if self.global_step >= self.recipe.steps:
+                return
+            self._step(rows)
+            progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+            progress.increment_ready()
+            progress.increment_completed()
+
+    def _step(self, rows: Batch) -> None:
+        if not isinstance(self.student, Stack):
+            self._step_alone(rows, self._optimizers[0])
+        else:
+            self._backward(rows)
+            hand_gradients(self.student, self._groups)
+            for optimizer in self._optimizers:
+                optimizer.step()
+            self._hold_frozen(self.student)
+        for schedule in self._schedules:
+            schedule.step()
+
+    def _step_alone(self, rows: Batch, optimizer: Any) -> None:
+        """As Lightning does it: the optimizer may ask for the loss again (L-BFGS), half precision has a scaler."""
+        if self._scaler is None:
+            optimizer.step(lambda: self._backward(rows))
+            return
+        self._backward(rows)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def _backward(self, rows: Batch) -> Tensor:
+        """Gradients of every learner's loss, clipped: the gradient of a sum is that of each term."""
+        self.student.zero_grad(set_to_none=True)
+        output, whole = self._forward(rows)
+        losses, terms = self._losses(output, rows, whole)
+        for at in self.monitor.add(self.global_step, losses, terms):
+            self._freeze(at)
+        self._answers.append((output.logits.detach().argmax(-1), whole.main_labels, whole.labelled))
+        total = losses.sum()
+        (total if self._scaler is None else self._scaler.scale(total)).backward()
+        self._clip()
+        return total
+
+    def _forward(self, rows: Batch) -> tuple[ModelOutput, Batch]:
+        """What the learners say, and the batch of every learner."""
+        whole = spread(rows, self.of_source) if self.size > 1 else rows
+        return as_output(self.student(whole.inputs)), whole
+
+    def _losses(self, output: ModelOutput, rows: Batch, whole: Batch) -> tuple[Tensor, list[Any]]:
+        """The loss of every learner ``[K]``, and the terms of every section."""
+        losses, terms = [], []
+        for section in self._sections:
+            taught = self._taught(section, rows)
+            if self.size == 1:
+                value = section.objective(output, taught, whole, self.global_step)
+            else:
+                where = slice(section.start, section.stop)
+                value = section.objective(_part(output, where), taught, _of(whole, where), self.global_step)
+            losses.append(value.loss.reshape(-1))
+            terms.append((section.start, {name: term.reshape(-1) for name, term in value.terms.items()}))
+        return losses[0] if len(losses) == 1 else torch.cat(losses), terms
+
+    def _taught(self, section: Section, rows: Batch) -> TeacherOutput | None:
+        """Each teacher is asked once for each batch, however many learners listen."""
+        if section.answer is None:
+            return None
+        many = len(self.batches.sources) > 1
+        said = [
+            teacher(rows.inputs[at], rows.index[at]) if many else teacher(rows.inputs, rows.index)
+            for teacher, at in section.asked
+        ]
+        if self.size == 1:
+            return said[0]
+        names = section.objective.teacher_features
+        logits = spread_rows([one.logits for one in said], section.answer)
+        return TeacherOutput(
+            logits, {name: spread_rows([one.features[name] for one in said], section.answer) for name in names}
+        )
+
+    def _clip(self) -> None:
+        """Every learner's gradient to its own norm (``torch.nn.utils.clip_grad_norm_``, student by student)."""
+        if self._clips is None:
+            return
+        if not isinstance(self.student, Stack):
+            if self._scaler is not None:
+                self._scaler.unscale_(self._optimizers[0])
+            nn.utils.clip_grad_norm_(self.student.parameters(), float(self._clips[0]))
+            return
+        gradients = [parameter.grad for parameter in self.student.trained() if parameter.grad is not None]
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        factors = (self._clips.to(norms) / (norms + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
+
+    # --- learners that diverge ----------------------------------------------------------------------------------------
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        """The students as they were before a chunk, to go back to where the first bad loss came with bad weights."""
+        if not isinstance(self.student, Stack):
+            return {}
+        return {name: tensor.detach().clone() for name, tensor in tensors_of(self.student.network).items()}
+
+    def _freeze(self, at: int) -> None:
+        """Keep a learner at its last finite weights from here on; alone, or with all others frozen, training ends.
+
+        Raises:
+            NonFiniteLossError: nobody is left.
+        """
+        if len(self.monitor.errors) == self.size:
+            if isinstance(self.student, Stack):
+                self._keep(self.student, at)
+                self._hold_frozen(self.student)
+            raise self.monitor.errors[at]
+        assert isinstance(self.student, Stack)
+        self._keep(self.student, at)
+        forget_student(self.student, self._groups, self._optimizers, at=at)
+
+    def _keep(self, stack: Stack, at: int) -> None:
+        now = {name: tensor.detach()[at] for name, tensor in tensors_of(stack.network).items()}
+        finite = all(bool(tensor.isfinite().all()) for tensor in now.values() if tensor.is_floating_point())
+        self._kept[at] = {name: (now[name] if finite else self._before[name][at]).clone() for name in now}
+
+    def _hold_frozen(self, stack: Stack) -> None:
+        for at, tensors in self._kept.items():
+            forget_student(stack, self._groups, self._optimizers, at=at)
+            with torch.no_grad():
+                for name, tensor in tensors_of(stack.network).items():
+                    tensor[at].copy_(tensors[name])
+
+    @property
+    def errors(self) -> dict[int, NonFiniteLossError]:
+        """The learners that diverged, by position."""
+        return self.monitor.errors
+
+    # --- curves -------------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self) -> None:
+        """Publish what the epoch accumulated, and how the learners do on their validation sets."""
+        for at in self.monitor.look():
+            self._freeze(at)
+        found = [{f"train/{name}": mean for name, mean in means.items()} for means in self.monitor.means()]
+        for values, accuracy, rate in zip(found, self._running_accuracy(), self._rates(), strict=True):
+            values |= {"train/running_accuracy": accuracy, "train/lr": rate}
+        epoch = self.trainer.current_epoch + 1
+        if epoch % self.validate_every == 0 and self.global_step == epoch * self.batches.steps:
+            for values, measured in zip(found, self._validated(), strict=True):
+                values |= measured
+        self._publish(found)
+
+    def _running_accuracy(self) -> list[float]:
+        hits: list[Tensor] = []
+        counts: list[Tensor] = []
+        for answers, labels, labelled in self._answers:
+            hits.append(((answers == labels) & labelled).sum(-1))
+            counts.append(labelled.sum(-1))
+        return (torch.stack(hits).sum(0).double() / torch.stack(counts).sum(0)).reshape(-1).tolist()
+
+    def _rates(self) -> list[float]:
+        spans = zip(self.spans, self._optimizers, strict=True)
+        return [optimizer.param_groups[0]["lr"] for (start, stop, _), optimizer in spans for _ in range(start, stop)]
+
+    @torch.no_grad()
+    def _validated(self) -> list[dict[str, float]]:
+        """Accuracy and negative log-likelihood of every learner on its validation set, in eval mode."""
+        self.student.eval()
+        hits, losses = torch.zeros(2, self.size, dtype=torch.float64, device=self.device)
+        sets = list({id(holdout): holdout for holdout in self.holdouts}.values())
+        of_set = torch.tensor([[one is holdout for one in sets].index(True) for holdout in self.holdouts])
+        count = 0
+        with self.trainer.precision_plugin.val_step_context():
+            for parts in zip(*sets, strict=True):
+                logits, labels = self._said_of(parts, of_set.to(self.device))
+                rows = logits.shape[-2]
+                losses_now = nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+                losses += losses_now.view(-1, rows).double().sum(-1)
+                hits += (logits.argmax(-1) == labels).view(-1, rows).sum(-1)
+                count += rows
+        self.student.train()
+        return [
+            {"validation/accuracy": hit / count, "validation/nll": loss / count}
+            for hit, loss in zip(hits.tolist(), losses.tolist(), strict=True)
+        ]
+
+    def _said_of(self, parts: Sequence[Batch], of_set: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[..., B, C]`` and labels ``[..., B]`` of a batch of every learner's validation set."""
+        if not isinstance(self.student, Stack):
+            return as_output(self.student(parts[0].inputs)).logits.float(), parts[0].labels
+        if len(parts) == 1:
+            logits = self.student.shared(parts[0].inputs).logits.float()
+            return logits, parts[0].labels.expand(logits.shape[:-1])
+        inputs = spread_rows([part.inputs for part in parts], of_set)
+        return self.student(inputs).logits.float(), spread_rows([part.labels for part in parts], of_set)
+
+    def _publish(self, found: Sequence[dict[str, float]]) -> None:
+        """To everyone's own sinks; nothing more of a learner that diverged."""
+        epoch = self.global_step / self.batches.steps
+        going_on = [at for at in range(self.size) if at not in self.errors]
+        told = [(sink, found[at]) for at in going_on for sink in self.learners[at].sinks]
+        for sink, values in [*told, *((sink, found[going_on[0]]) for sink in self.listeners)]:
+            sink.log(values, step=self.global_step, epoch=epoch)
+
+
+def order_of(learners: Sequence[Learner]) -> list[int]:
+    """The order in which learners lie in a stack: what is computed together lies together."""
+    names: dict[Any, int] = {}
+
+    def rank(value: Any) -> int:
+        return names.setdefault(value, len(names))
+
+    keys = [
+        (rank(structure(one.objective)), rank(recipe_key(one.recipe)), rank(id(one.train)), one.seed, at)
+        for at, one in enumerate(learners)
+    ]
+    return [key[-1] for key in sorted(keys)]
+
+
+def sections_of(learners: Sequence[Learner]) -> list[tuple[int, int]]:
+    """Runs of neighbours whose objectives have one structure: (first, one behind the last)."""
+    kinds = [structure(learner.objective) for learner in learners]
+    starts = [at for at, kind in enumerate(kinds) if at == 0 or kind != kinds[at - 1]]
+    return list(zip(starts, [*starts[1:], len(kinds)], strict=True))
+
+
+def spread(batch: Batch, of_source: Tensor) -> Batch:
+    """The batches of S sources ``[S, B, ...]`` (of one source ``[B, ...]``) as those of K learners ``[K, B, ...]``."""
+    if batch.labels.ndim == 1:
+        return Batch(*(_repeated(part, len(of_source)) for part in batch))  # type: ignore[arg-type]
+    return Batch(*(None if part is None else part.index_select(0, of_source) for part in batch))  # type: ignore[arg-type]
+
+
+def spread_rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
+    """``parts[places[k]]`` for every k: ``[K, B, ...]``."""
+    if len(parts) == 1:
+        return parts[0].expand(len(places), *parts[0].shape)
+    return torch.stack(list(parts)).index_select(0, places)
+
+
+def _repeated(part: Tensor | None, times: int) -> Tensor | None:
+    return None if part is None else part.expand(times, *part.shape)
+
+
+def _part(output: ModelOutput, where: slice) -> ModelOutput:
+    return ModelOutput(output.logits[where], {name: value[where] for name, value in output.features.items()})
+
+
+def _of(batch: Batch, where: slice) -> Batch:
+    return Batch(*(None if part is None else part[where] for part in batch))  # type: ignore[arg-type]

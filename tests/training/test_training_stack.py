@@ -1,0 +1,286 @@
+"""A stacked learner is the one trained alone: same batches, same initial weights, same masks, same numbers."""
+
+import dataclasses
+
+import pytest
+import tiny_data
+import torch
+from torch import nn
+
+from kdlab.training import NonFiniteLossError
+from kdlab.training.stackable import stack_problem
+
+ADAMW = {"_target_": "torch.optim.AdamW", "lr": 0.01, "weight_decay": 0.01}
+FIVE = [0, 1, 2, 3, 4]
+
+
+def varied(kit, count=5, *, optimizers=(ADAMW,), schedule=None, clips=(None,), norm="batch", dropout=0.2, **recipe):
+    """Learners that differ in seed, T, alpha, teacher, optimizer and clipping; the last one learns from labels."""
+    teachers = [kit.teacher(90), kit.teacher(91)]
+    learners = []
+    for at in range(count):
+        how = {"steps": 12, "optimizer": optimizers[at % len(optimizers)],
+               "gradient_clip_norm": clips[at % len(clips)], "precision": "64-true", **recipe}  # fmt: skip
+        if schedule is not None:
+            how["schedule"] = schedule
+        alpha = 0.0 if at == count - 1 else 0.3 + 0.1 * at
+        learners.append(kit.learner(
+            kit.network(at, norm=norm, dropout=dropout), objective=kit.objective(alpha, temperature=1.0 + at),
+            teacher=teachers[at % 2], seed=at // 2, recipe=kit.recipe(**how), sinks=[kit.Log()],
+        ))  # fmt: skip
+    return learners
+
+
+def compare(kit, make, *, tolerance=1e-9, **runtime):
+    together, alone = make(), make()
+    fitted = kit.fit_all(together, **runtime)
+    for learner in alone:
+        kit.fit_all([learner], **runtime)
+    assert [one.error for one in fitted] == [None] * len(together)
+    for whole, one in zip(together, alone, strict=True):
+        rows, expected = whole.sinks[0].rows, one.sinks[0].rows
+        assert [row[:3] for row in rows] == [row[:3] for row in expected]
+        assert [row[3] for row in rows] == pytest.approx([row[3] for row in expected], rel=tolerance, abs=tolerance)
+        for name, tensor in one.network.state_dict().items():
+            assert torch.allclose(whole.network.state_dict()[name].double(), tensor.double(), rtol=1e-6, atol=1e-6)
+    return together, fitted
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+def test_stacked_equals_alone_in_float64_with_dropout(kit, norm):
+    compare(kit, lambda: varied(kit, norm=norm))
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD",
+                                  "Rprop", "Adafactor"])  # fmt: skip
+def test_every_optimizer(kit, name):
+    spec = {"_target_": f"torch.optim.{name}", "lr": 0.01}
+    compare(kit, lambda: varied(kit, 3, optimizers=[spec, {**spec, "lr": 0.003}, spec]))
+
+
+def test_muon_over_a_network_of_matrices(kit):
+    def make():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            networks = [nn.Sequential(nn.Flatten(), nn.Linear(8, 5, bias=False), nn.ReLU(), nn.Linear(5, 3, bias=False))
+                        for _ in range(2)]  # fmt: skip
+        spec = {"_target_": "torch.optim.Muon", "lr": 0.01}
+        return [kit.learner(one, seed=at, recipe=kit.recipe(optimizer=spec), sinks=[kit.Log()])
+                for at, one in enumerate(networks)]  # fmt: skip
+
+    compare(kit, make, tolerance=1e-3)  # it computes in bfloat16
+
+
+@pytest.mark.parametrize("schedule", [
+    {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR"},
+    {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1},
+    {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 4, "gamma": 0.1},
+    {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.1},
+])  # fmt: skip
+def test_every_schedule_with_rates_weight_decay_and_clipping_of_ones_own(kit, schedule):
+    optimizers = [{**ADAMW, "lr": 0.01}, {**ADAMW, "lr": 0.03, "weight_decay": 0.1}, {**ADAMW, "lr": 0.001}]
+    compare(kit, lambda: varied(kit, optimizers=optimizers, schedule=schedule, clips=[None, 0.1, 0.5]))
+
+
+def test_learners_who_differ_in_optimizer_and_schedule(kit):
+    sgd = {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}
+    compare(kit, lambda: varied(kit, optimizers=[ADAMW, sgd]))
+
+
+def test_learners_with_training_and_validation_sets_of_their_own(kit):
+    def make():
+        return [dataclasses.replace(one, train=tiny_data.examples(50, start=100 * (at % 3)),
+                                    validation=tiny_data.examples(30, start=10_000 + 100 * at))
+                for at, one in enumerate(varied(kit))]  # fmt: skip
+
+    compare(kit, make, evaluation_batch_size=7)
+
+
+@pytest.mark.parametrize("step", ["RandomGaussianNoise", "RandomMixUpV2"])
+def test_augmentation_is_every_learners_own(kit, step):
+    steps = {"step": {"_target_": f"kornia.augmentation.{step}", "p": 0.7}}
+    together, _ = compare(kit, lambda: varied(kit, augmentation=steps, steps=7))
+    plain = varied(kit, steps=7)
+    kit.fit_all(plain)
+    assert together[0].sinks[0].curve("train/loss") != plain[0].sinks[0].curve("train/loss")
+
+
+def test_float32_single_steps_agree_and_later_ones_drift_within_reason(kit):
+    """One step from one state to 1e-5; after many, chaos moves single losses, and metrics stay where they were."""
+    together, alone = (varied(kit, precision="32-true", steps=1, dropout=0.0) for _ in range(2))
+    kit.fit_all(together)
+    for learner in alone:
+        kit.fit_all([learner])
+    for whole, one in zip(together, alone, strict=True):
+        left, right = (dict(log.sinks[0].curve("train/loss")) for log in (whole, one))
+        assert left[1] == pytest.approx(right[1], rel=1e-5)
+        inputs = kit.validation.inputs
+        assert torch.allclose(whole.network(inputs).logits, one.network(inputs).logits, atol=1e-5)
+
+
+def wild(kit, rate, **recipe):
+    """Five learners, the last of whom learns at ``rate``."""
+    return varied(kit, norm="none", optimizers=[ADAMW] * 4 + [{**ADAMW, "lr": rate}], precision="32-true", **recipe)
+
+
+def test_one_that_diverges_is_frozen_at_finite_weights_and_the_others_do_not_notice(kit):
+    diverging, tame = wild(kit, 1e30, steps=40), wild(kit, 0.01001, steps=40)
+    fitted, expected = kit.fit_all(diverging), kit.fit_all(tame)
+    assert isinstance(fitted[4].error, NonFiniteLossError)
+    assert "term hard_labels" in str(fitted[4].error)
+    assert all(bool(value.isfinite().all()) for value in diverging[4].network.state_dict().values())
+    for at in range(4):
+        assert fitted[at].error is None
+        assert expected[at].error is None
+        assert diverging[at].sinks[0].rows == tame[at].sinks[0].rows
+        assert kit.same(kit.bits(diverging[at].network), kit.bits(tame[at].network))
+    assert len(diverging[4].sinks[0].rows) < len(tame[4].sinks[0].rows)  # no curve of a learner that is gone
+
+
+def test_a_frozen_learner_keeps_its_weights_though_its_optimizer_decays_them(kit):
+    from kdlab.training import stack_module
+
+    seen = []
+    hold = stack_module.StackModule._hold_frozen
+
+    def held(self, stack):
+        hold(self, stack)
+        seen.extend(torch.cat([p.detach()[at].flatten() for p in stack.trained()]).clone() for at in self._kept)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack_module.StackModule, "_hold_frozen", held)
+        kit.fit_all(wild(kit, 1e30, steps=20))
+    assert len(seen) > 5
+    assert all(torch.equal(seen[0], value) for value in seen)
+
+
+def test_when_all_diverge_training_ends_and_everyone_has_a_reason(kit):
+    learners = varied(kit, 3, norm="none", optimizers=[{**ADAMW, "lr": 1e300}], steps=5000)
+    fitted = kit.fit_all(learners)
+    assert all(isinstance(one.error, NonFiniteLossError) for one in fitted)
+    assert all(one.steps < 5000 for one in fitted)
+
+
+class CutOffError(Exception):
+    pass
+
+
+class CutAt:
+    def __init__(self, step):
+        self.step = step
+
+    def log(self, metrics, *, step, epoch):
+        if step >= self.step:
+            raise CutOffError
+
+
+@pytest.mark.parametrize("which", [FIVE, [3, 1], [2]])
+def test_a_killed_stack_goes_on_from_each_ones_checkpoint_whole_in_part_or_alone(kit, tmp_path, cosine, which):
+    optimizers = [ADAMW, {**ADAMW, "lr": 0.03}, {"_target_": "torch.optim.Adafactor", "lr": 0.01}]
+
+    def make(**changes):
+        found = varied(kit, optimizers=optimizers, schedule=cosine, steps=23)
+        return [dataclasses.replace(one, checkpoint=tmp_path / f"{at}.ckpt", **changes) for at, one in enumerate(found)]
+
+    with pytest.raises(CutOffError):
+        kit.fit_all(make(sinks=[CutAt(15)]), checkpoint_every_seconds=1e-9)
+    resumed, whole = make(), [dataclasses.replace(one, checkpoint=None) for one in make()]
+    fitted = kit.fit_all([resumed[at] for at in which], checkpoint_every_seconds=1000)
+    kit.fit_all(whole)
+    assert {(one.resumed_from, one.steps) for one in fitted} == {(10, 23)}
+    for at in which:
+        expected = [row for row in whole[at].sinks[0].rows if row[0] > 10]
+        assert [row[3] for row in resumed[at].sinks[0].rows] == pytest.approx([row[3] for row in expected], rel=1e-9)
+
+
+def test_a_stack_of_one_holds_the_plain_network(kit):
+    from kdlab.training import stack_module
+
+    held = []
+    start = stack_module.StackModule.on_fit_start
+
+    def noted(self):
+        held.append(self.student)
+        start(self)
+
+    network = kit.network()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack_module.StackModule, "on_fit_start", noted)
+        kit.fit(network)
+    assert held == [network]
+
+
+def test_a_teacher_is_asked_once_for_learners_who_share_it_and_their_batches(kit):
+    asked = []
+
+    class Counting:
+        num_classes, provides = 3, frozenset({"logits"})
+
+        def __call__(self, inputs, index):
+            from kdlab.outputs import TeacherOutput
+
+            asked.append(tuple(inputs.shape))
+            return TeacherOutput(inputs.new_zeros(len(inputs), 3), {})
+
+        def to(self, device, dtype=None):
+            return self
+
+    teacher = Counting()
+    learners = [dataclasses.replace(one, teacher=teacher) for one in varied(kit, 5, steps=3)]
+    kit.fit_all(learners)
+    assert asked == [(10, 1, 8)] * 6  # seeds 0 and 1 of the four who learn from it, three steps
+
+
+def test_global_random_states_stay_as_they_were(kit):
+    before = torch.get_rng_state()
+    kit.fit_all(varied(kit, steps=3))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_does_not_fit_together_is_told_and_what_fits_is_not(kit):
+    fits = varied(kit)
+    before = [kit.bits(one.network) for one in fits]
+    assert stack_problem(fits) is None
+    assert all(kit.same(kit.bits(one.network), bits) for one, bits in zip(fits, before, strict=True))
+
+    def changed(at, **how):
+        return [dataclasses.replace(one, **(how if number == at else {})) for number, one in enumerate(fits)]
+
+    recipe = fits[0].recipe
+    for learners, words in (
+        (changed(1, recipe=dataclasses.replace(recipe, steps=13)), "differ in training.steps"),
+        (changed(1, recipe=dataclasses.replace(recipe, batch_size=7)), "differ in training.batch_size"),
+        (changed(1, train=tiny_data.examples(40)), "sizes of their training sets"),
+        (changed(1, network=kit.network(1, norm="none")), "sizes of their networks"),
+        ([dataclasses.replace(one, recipe=dataclasses.replace(recipe, optimizer={"_target_": "torch.optim.LBFGS"}))
+          for one in fits], "LBFGS"),
+    ):  # fmt: skip
+        assert words in stack_problem(learners)
+
+
+class Mixing(nn.Module):
+    """A network that looks at values: nothing ``vmap`` can do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+
+    def forward(self, inputs):
+        return self.layer(inputs[:, 0] * (2.0 if inputs.sum() > 0 else 1.0))
+
+
+class Noisy(nn.Module):
+    """A network that draws outside its layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+
+    def forward(self, inputs):
+        return self.layer(nn.functional.dropout(inputs[:, 0], 0.5, self.training))
+
+
+@pytest.mark.parametrize("kind", [Mixing, Noisy])
+def test_a_network_that_vmap_cannot_do_runs_alone(kit, kind):
+    learners = [kit.learner(kind()) for _ in range(2)]
+    assert f"{kind.__name__} does not run under vmap" in stack_problem(learners)
