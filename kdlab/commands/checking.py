@@ -12,17 +12,18 @@ from omegaconf.errors import OmegaConfBaseException
 from kdlab.commands.composing import (
     Composer,
     dotted_keys,
-    has_key,
     is_special,
     make_loader,
     nodes,
     parse_overrides,
 )
 from kdlab.commands.hydra_errors import explain_hydra, needs_multirun
-from kdlab.commands.knobs import plain, raw_config, references, section_of, unread
+from kdlab.commands.knobs import QUALITY_PARTS, section_of, unread
+from kdlab.commands.raw import Raw, Sections, plain, raw_config, references, value_at, with_value
 from kdlab.errors import UserError, nearest
 from kdlab.schema import RunConfig, read_config
 
+_ABSENT = object()
 #: The groups whose choice decides which knobs there are.
 _CHOOSE_KNOBS = ("objective", "teacher/quality")
 
@@ -63,7 +64,7 @@ def checked(
         UserError: every mistake, one a line.
     """
     given = [override for override in parse_overrides(overrides) if not override.is_hydra_override()]
-    ignored = unread(cfg, [override.key_or_group for override in given], kind=kind)
+    ignored = unread(raw_config(cfg), [override.key_or_group for override in given], kind=kind)
     problems = []
     for override in given:
         if override.input_line in absent or override.key_or_group in ignored:
@@ -131,15 +132,33 @@ def _readers(key: str, beside: Sequence[str], *, composer: Composer, kind: str) 
         kept = [line for line in beside if not line.lstrip("+").startswith(f"{group}=")]
         found = []
         for option in composer.options(group):
-            try:
-                cfg, _ = composer.compose([*kept, f"{group}={option}"])
-            except (HydraException, OmegaConfBaseException):
-                continue  # this choice does not go with the rest
-            if (has_key(cfg, key) or composer.is_group(key)) and not unread(cfg, [key], kind=kind):
+            raw = _with_choice(group, option, kept, composer=composer)
+            is_there = raw is not None and (value_at(raw, key, _ABSENT) is not _ABSENT or composer.is_group(key))
+            if raw is not None and is_there and not unread(raw, [key], kind=kind):
                 found.append(f"{group}={option}")
         if found:
             return found
     return []
+
+
+def _with_choice(group: str, option: str, kept: Sequence[str], *, composer: Composer) -> Raw | None:
+    """The raw config with another choice of a group; None where this choice does not go with the rest.
+
+    A teacher's quality that stands by itself is laid over the doses, as composing would; composing all twelve takes
+    seconds.
+    """
+    try:
+        alone = composer.alone(group, option) if group == "teacher/quality" else None
+        if alone is None:
+            return composer.compose_raw([*kept, f"{group}={option}"])[0]
+        raw, _ = composer.compose_raw(kept)
+    except (HydraException, OmegaConfBaseException):
+        return None
+    present = value_at(raw, "teacher.quality")
+    if not isinstance(present, dict):
+        return raw
+    doses = {name: value for name, value in present.items() if name not in QUALITY_PARTS}
+    return with_value(raw, "teacher.quality", {**doses, **alone})
 
 
 def _groups(cfg: DictConfig) -> list[str]:
@@ -158,6 +177,38 @@ def typed(cfg: DictConfig) -> RunConfig:
         return read_config(resolved(cfg))
     except UserError as error:
         raise UserError("\n".join(_causes(str(error).splitlines(), raw_config(cfg)))) from error
+
+
+class PointReader:
+    """Reads the raw configs of a sweep's points: what they share is resolved and checked once."""
+
+    def __init__(self) -> None:
+        register_resolvers()
+        self.sections = Sections()
+        self._sound: dict[str, Any] = {}
+        self._configs: dict[str, RunConfig] = {}
+
+    def typed(self, raw: Raw) -> RunConfig:
+        """The typed config of a point.
+
+        Raises:
+            UserError: every mistake, one a line.
+        """
+        try:
+            try:
+                whole = self.sections.resolved(raw)
+            except OmegaConfBaseException:
+                whole = resolved(OmegaConf.create(raw))  # tells every key that cannot be resolved
+            return self.read(whole)
+        except UserError as error:
+            raise UserError("\n".join(_causes(str(error).splitlines(), raw))) from error
+
+    def read(self, whole: Mapping[str, Any]) -> RunConfig:
+        """``kdlab.schema.read_config``, once for configs that say the same (the scratch twin of many points)."""
+        text = repr(whole)
+        if text not in self._configs:
+            self._configs[text] = read_config(whole, sound=self._sound)
+        return self._configs[text]
 
 
 def _causes(problems: Sequence[str], raw: Mapping[str, Any]) -> list[str]:

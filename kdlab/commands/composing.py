@@ -20,9 +20,11 @@ from omegaconf import DictConfig, ListConfig, flag_override
 
 from kdlab.commands.knobs import section_of
 from kdlab.commands.places import resource
+from kdlab.commands.raw import Raw, raw_config, value_at, with_value
 from kdlab.errors import UserError
 
 CONFIG_NAME = "config"
+_ABSENT = object()
 
 
 def make_loader(config_dir: str | Path | None = None) -> ConfigLoader:
@@ -73,14 +75,25 @@ class Composer:
     def __init__(self, loader: ConfigLoader) -> None:
         self.loader = loader
         self._bases: dict[tuple[tuple[str, ...], bool], bytes] = {}
+        self._raw: dict[tuple[str, ...], Raw] = {}
+        self._is_group: dict[str, bool] = {}
 
     def is_group(self, name: str) -> bool:
         """Whether ``name`` is a group of configs."""
-        return bool(self.loader.repository.group_exists(name))  # type: ignore[attr-defined]
+        if name not in self._is_group:  # a look at the disk
+            self._is_group[name] = bool(self.loader.repository.group_exists(name))  # type: ignore[attr-defined]
+        return self._is_group[name]
 
     def options(self, group: str) -> list[str]:
         """The configs of a group."""
         return sorted(self.loader.get_group_options(group))
+
+    def alone(self, group: str, option: str) -> Raw | None:
+        """What a config of a group says by itself; None where it brings other configs along, or says where it goes."""
+        loaded = self.loader.repository.load_config(f"{group}/{option}")  # type: ignore[attr-defined]
+        if loaded is None or loaded.defaults_list or loaded.header.get("package"):
+            return None
+        return raw_config(loaded.config)
 
     def compose(self, overrides: Sequence[str], *, with_hydra: bool = True) -> tuple[DictConfig, list[str]]:
         """The unresolved config of a point, and the overrides whose key this point does not have (left out of it).
@@ -88,10 +101,7 @@ class Composer:
         Without Hydra's own part, which is as large as kdlab's, a copy costs half. A key absent under this choice of
         groups may belong to another point of the grid (a dose of another preset).
         """
-        parsed = parse_overrides(overrides)
-        self._refuse_wrong_choices(parsed)
-        values = [override for override in parsed if self._is_value(override)]
-        rest = tuple(str(override.input_line) for override in parsed if not self._is_value(override))
+        values, rest = self._values_and_rest(overrides)
         if (rest, with_hydra) not in self._bases:
             base = self.loader.load_configuration(CONFIG_NAME, list(rest), run_mode=RunMode.RUN)
             self._bases[rest, True] = pickle.dumps(base)
@@ -103,6 +113,27 @@ class Composer:
         absent = [str(override.input_line) for override in values if not has_key(cfg, override.key_or_group)]
         ConfigLoaderImpl._apply_overrides_to_config(present, cfg)
         return cfg, absent
+
+    def compose_raw(self, overrides: Sequence[str]) -> tuple[Raw, list[str]]:
+        """As ``compose``, in plain Python and without Hydra's part; parts that no override touches are shared."""
+        values, rest = self._values_and_rest(overrides)
+        if rest not in self._raw:
+            self._raw[rest] = raw_config(self.compose(rest, with_hydra=False)[0])
+        raw = base = self._raw[rest]
+        present = [override for override in values if value_at(base, override.key_or_group, _ABSENT) is not _ABSENT]
+        for override in present:
+            if not _is_simple(raw, override):
+                cfg, absent = self.compose(overrides, with_hydra=False)
+                return raw_config(cfg), absent
+            raw = with_value(raw, override.key_or_group, override.value())
+        return raw, [str(override.input_line) for override in values if override not in present]
+
+    def _values_and_rest(self, overrides: Sequence[str]) -> tuple[list[Override], tuple[str, ...]]:
+        """The overrides that set a value in what the others compose, and those others."""
+        parsed = parse_overrides(overrides)
+        self._refuse_wrong_choices(parsed)
+        values = [override for override in parsed if self._is_value(override)]
+        return values, tuple(str(override.input_line) for override in parsed if not self._is_value(override))
 
     def _refuse_wrong_choices(self, parsed: Sequence[Override]) -> None:
         """A group is chosen by name; Hydra's own words for that name neither the group nor its configs."""
@@ -126,6 +157,14 @@ class Composer:
     def _is_value(self, override: Override) -> bool:
         plain = override.type is OverrideType.CHANGE and override.package is None
         return plain and not isinstance(override.value(), dict) and not self.is_group(override.key_or_group)
+
+
+def _is_simple(raw: Raw, override: Override) -> bool:
+    """Whether an override puts one value in the place of another, which needs nothing that OmegaConf knows."""
+    before, value = value_at(raw, override.key_or_group, _ABSENT), override.value()
+    if before is _ABSENT or isinstance(before, dict | list):
+        return False
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)
 
 
 def has_key(cfg: DictConfig, key: str) -> bool:

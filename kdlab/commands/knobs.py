@@ -7,12 +7,10 @@ must still be there.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import Container, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
-
+from kdlab.commands.raw import references
 from kdlab.errors import UserError
 from kdlab.schema import needs_teacher
 
@@ -22,9 +20,8 @@ if TYPE_CHECKING:
 #: Sections that say where, how often and for whom; they train nothing, so every run reads them.
 BOOKKEEPING = ("study", "store", "report", "tracker", "trainer", "sweeps", "force", "allow_targets", "evaluation")
 _OF_STUDENTS = ("student", "objective", "training")
-_PARTS = ("name", "trained", "training", "terms", "data", "weights", "outputs", "control")
-_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
-_KEY = re.compile(r"[A-Za-z_.][\w./-]*")
+#: What a preset of a teacher's quality is made of; its other keys are doses.
+QUALITY_PARTS = ("name", "trained", "training", "terms", "data", "weights", "outputs", "control")
 
 
 def section_of(key: str) -> str:
@@ -32,20 +29,22 @@ def section_of(key: str) -> str:
     return re.split(r"[./@]", key, maxsplit=1)[0]
 
 
-def unread(cfg: DictConfig, keys: Iterable[str], *, kind: str = "run") -> list[str]:
+def unread(
+    raw: Mapping[str, Any], keys: Iterable[str], *, kind: str = "run", named: Collection[str] | None = None
+) -> list[str]:
     """Those of ``keys`` (of overrides, dotted or of groups) that nothing in this config reads.
 
     Args:
-        cfg: the unresolved config.
+        raw: the config with its interpolations.
         keys: what was set.
         kind: ``run`` for a student, ``teacher`` for a teacher alone.
+        named: the keys that its interpolations name, where that is known already.
     """
-    raw = raw_config(cfg)
-    named = set(references(raw))
+    named = set(references(raw)) if named is None else named
     return [key for key in keys if not _is_read(key.replace("/", "."), raw, named, kind=kind)]
 
 
-def _is_read(key: str, raw: Mapping[str, Any], named: set[str], *, kind: str) -> bool:
+def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: str) -> bool:
     section, _, rest = key.partition(".")
     teaches = kind == "teacher" or _learns_from_teacher(raw)
     if key == "objective.temperature" and teaches and _teacher_reads_temperature(raw):
@@ -66,7 +65,7 @@ def _learns_from_teacher(raw: Mapping[str, Any]) -> bool:
     return any(needs_teacher(term) for term in terms.values() if isinstance(term, Mapping))
 
 
-def _teacher_reads(rest: str, raw: Mapping[str, Any], named: set[str]) -> bool:
+def _teacher_reads(rest: str, raw: Mapping[str, Any], named: Collection[str]) -> bool:
     teacher = raw.get("teacher")
     if not rest or not isinstance(teacher, Mapping):
         return True
@@ -75,7 +74,7 @@ def _teacher_reads(rest: str, raw: Mapping[str, Any], named: set[str]) -> bool:
         return True  # teacher.quality=weak in the place of teacher/quality=weak: the schema tells
     head, _, tail = rest.partition(".")
     if head == "quality":
-        is_dose = tail and tail.split(".")[0] not in _PARTS
+        is_dose = tail and tail.split(".")[0] not in QUALITY_PARTS
         return _is_named(f"teacher.{rest}", named) if is_dose else True
     if head == "seed" and _takes(raw, "seed", parts=("weights", "outputs", "control")):
         return True
@@ -116,46 +115,5 @@ def _teacher_reads_temperature(raw: Mapping[str, Any]) -> bool:
     return teacher.get("match_entropy") is not None or "objective.temperature" in references(teacher, ("teacher",))
 
 
-def _is_named(key: str, named: set[str]) -> bool:
+def _is_named(key: str, named: Collection[str]) -> bool:
     return any(name == key or name.startswith(key + ".") or key.startswith(name + ".") for name in named)
-
-
-def raw_config(cfg: DictConfig) -> dict[str, Any]:
-    """A config as plain Python with its interpolations as they are written, without Hydra's own part."""
-    return {str(name): plain(cfg._get_node(name), resolve=False) for name in cfg.keys() if name != "hydra"}  # noqa: SIM118
-
-
-def plain(node: Any, *, resolve: bool) -> Any:
-    """A node of a config as plain Python.
-
-    Part by part, and not the whole config, because Hydra's own part is half of it, and a copy without that part costs
-    more than all else that is done for a point of a sweep (``copy.copy`` of a config is a deep copy).
-    """
-    if isinstance(node, Container) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
-        return OmegaConf.to_container(node, resolve=resolve, throw_on_missing=resolve)
-    if resolve and node._is_missing():
-        raise MissingMandatoryValue(f"Missing mandatory value: {node._key()}")
-    return node._dereference_node()._value() if resolve and node._is_interpolation() else node._value()
-
-
-def references(raw: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every key that an interpolation in ``raw`` names, from the root; ``path`` is where ``raw`` stands."""
-    if isinstance(raw, Mapping):
-        for name, item in raw.items():
-            yield from references(item, (*path, str(name)))
-    elif isinstance(raw, list):
-        for at, item in enumerate(raw):
-            yield from references(item, (*path, str(at)))
-    elif isinstance(raw, str) and "${" in raw:
-        text = raw
-        while match := _REFERENCE.search(text):
-            inner = match.group(1)
-            words = inner.split(":", 1)[1].split(",") if ":" in inner else [inner]
-            yield from (_absolute(word.strip(), path) for word in words if _KEY.fullmatch(word.strip()))
-            text = text[: match.start()] + "0" + text[match.end() :]
-
-
-def _absolute(name: str, path: tuple[str, ...]) -> str:
-    """An interpolated key from the root; ``.x`` is a sibling, ``..x`` a sibling of the parent."""
-    dots = len(name) - len(name.lstrip("."))
-    return ".".join([*path[: len(path) - dots], name[dots:]]) if dots else name

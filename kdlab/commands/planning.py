@@ -13,11 +13,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdlab.commands.checking import typed, unread_problem
-from kdlab.commands.composing import Composer, has_key, parse_overrides
+from kdlab.commands.checking import PointReader, unread_problem
+from kdlab.commands.composing import Composer, parse_overrides
 from kdlab.commands.grid import Axis, key_of, slot_of
 from kdlab.commands.hydra_errors import explain_hydra
 from kdlab.commands.knobs import BOOKKEEPING, section_of, unread
+from kdlab.commands.raw import Raw, value_at, with_value
 from kdlab.errors import UserError, nearest
 from kdlab.experiments.plan import Plan, plan, plan_teacher
 from kdlab.schema import RunConfig
@@ -58,13 +59,14 @@ class Sweep:
 
 @dataclass
 class Planning:
-    """What planning gathers on its way."""
+    """What planning gathers on its way; ``reader`` remembers what the points share."""
 
     points: list[Point] = field(default_factory=list)
     problems: dict[str, int] = field(default_factory=dict)
     asked: dict[str, list[str]] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     dropped: dict[str, int] = field(default_factory=dict)
+    reader: PointReader = field(default_factory=PointReader, repr=False)
 
 
 def plan_points(
@@ -166,34 +168,36 @@ def _point(asked: list[str], arm: str | None, planning: Planning, *, sweep: Swee
     for line in asked:
         planning.asked.setdefault(key_of(line), []).append(line)
     marks = sweep.marks(arm)
-    kept, cfg = _kept(asked, marks, planning, kind=sweep.kind, composer=composer)
-    if cfg.evaluation.keep_predictions is None:
+    kept, raw = _kept(asked, marks, planning, kind=sweep.kind, composer=composer)
+    if value_at(raw, "evaluation.keep_predictions", "") is None:
         marks.append("evaluation.keep_predictions=test")
-        cfg.evaluation.keep_predictions = "test"
-    config = typed(cfg)
-    visible = tuple(_plainly(line, cfg) for line in kept if section_of(key_of(line)) not in BOOKKEEPING)
+        raw = with_value(raw, "evaluation.keep_predictions", "test")
+    config = planning.reader.typed(raw)
+    visible = tuple(_plainly(line, raw) for line in kept if section_of(key_of(line)) not in BOOKKEEPING)
     if sweep.kind == "teacher":
-        taught = plan_teacher(config)
+        taught = plan_teacher(config, read=planning.reader.read)
         return Point(visible, arm, config, Plan(taught, taught, taught), (*kept, *marks))
-    return Point(visible, arm, config, plan(config, visible), (*kept, *marks))
+    return Point(visible, arm, config, plan(config, visible, read=planning.reader.read), (*kept, *marks))
 
 
-def _plainly(line: str, cfg: DictConfig) -> str:
+def _plainly(line: str, raw: Raw) -> str:
     """``++key=value`` of a key that is there as ``key=value``: the same point, the same membership."""
-    return line.lstrip("+") if has_key(cfg, slot_of(line)) else line
+    is_there = value_at(raw, slot_of(line), Ellipsis) is not Ellipsis
+    return line.lstrip("+") if is_there else line
 
 
 def _kept(
     asked: list[str], marks: list[str], planning: Planning, *, kind: str, composer: Composer
-) -> tuple[list[str], DictConfig]:
+) -> tuple[list[str], Raw]:
     """The overrides of a point that it reads, and its config; the other overrides are counted as dropped.
 
     Again until nothing is dropped: without one override another may have no reader.
     """
     kept = list(asked)
     while True:
-        cfg, absent = composer.compose([*kept, *marks], with_hydra=False)
-        ignored = set(unread(cfg, [key_of(line) for line in kept], kind=kind))
+        raw, absent = composer.compose_raw([*kept, *marks])
+        named = planning.reader.sections.references(raw)
+        ignored = set(unread(raw, [key_of(line) for line in kept], kind=kind, named=named))
         out = [line for line in kept if line in absent or key_of(line) in ignored]
         if not out:
             break
@@ -201,7 +205,7 @@ def _kept(
             planning.dropped[key_of(line)] = planning.dropped.get(key_of(line), 0) + 1
         kept = [line for line in kept if line not in out]
     planning.read |= {key_of(line) for line in kept}
-    return kept, cfg
+    return kept, raw
 
 
 def _never_read(key: str, planning: Planning, beside: Sequence[str], *, composer: Composer, kind: str) -> str:

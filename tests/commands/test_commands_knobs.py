@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from kdlab.commands.checking import read, typed
 from kdlab.commands.composing import Composer, has_key, make_loader
-from kdlab.commands.knobs import raw_config, references, section_of, unread
+from kdlab.commands.knobs import section_of, unread
+from kdlab.commands.raw import raw_config, references
 from kdlab.errors import UserError
 
 
@@ -71,13 +72,13 @@ def test_what_a_config_reads(composer, choice):
     cfg, absent = composer.compose(["data=tiny", *filter(None, [choice])])
     assert absent == []
     does, does_not = READS[choice]
-    assert unread(cfg, does) == []
-    assert unread(cfg, does_not) == does_not
+    assert unread(raw_config(cfg), does) == []
+    assert unread(raw_config(cfg), does_not) == does_not
 
 
 def test_a_weight_of_zero_is_still_read(composer):
     cfg, _ = composer.compose(["objective.alpha=0"])
-    assert unread(cfg, ["objective.temperature", "teacher.seed"]) == []
+    assert unread(raw_config(cfg), ["objective.temperature", "teacher.seed"]) == []
 
 
 def test_a_teacher_alone_reads_nothing_of_its_students(composer):
@@ -91,7 +92,7 @@ def test_a_teacher_alone_reads_nothing_of_its_students(composer):
         "data",
         "seed",
     ]
-    assert unread(cfg, keys, kind="teacher") == keys[:3]
+    assert unread(raw_config(cfg), keys, kind="teacher") == keys[:3]
 
 
 @pytest.mark.parametrize(
@@ -106,14 +107,16 @@ def test_a_teacher_alone_reads_nothing_of_its_students(composer):
 )
 def test_a_teacher_alone_reads_the_temperature_where_its_targets_depend_on_it(composer, choice, is_read):
     cfg, _ = composer.compose(["data=tiny", *choice])
-    assert unread(cfg, ["objective.temperature"], kind="teacher") == ([] if is_read else ["objective.temperature"])
-    assert unread(cfg, ["objective.alpha"], kind="teacher") == ["objective.alpha"]
+    assert unread(raw_config(cfg), ["objective.temperature"], kind="teacher") == (
+        [] if is_read else ["objective.temperature"]
+    )
+    assert unread(raw_config(cfg), ["objective.alpha"], kind="teacher") == ["objective.alpha"]
 
 
 @pytest.mark.parametrize(("quality", "is_read"), [("permuted", True), ("calibrated", False)])
 def test_a_checkpoint_leaves_the_seed_to_what_draws_with_it(composer, quality, is_read):
     cfg, _ = composer.compose(["data=tiny", f"teacher/quality={quality}", "teacher.checkpoint=mine.pt"])
-    assert unread(cfg, ["teacher.seed"]) == ([] if is_read else ["teacher.seed"])
+    assert unread(raw_config(cfg), ["teacher.seed"]) == ([] if is_read else ["teacher.seed"])
 
 
 @pytest.mark.parametrize(
