@@ -94,7 +94,8 @@ class Plan:
 def plan(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_config) -> Plan:
     """The plan of a student's config; ``overrides`` are what the user asked for it with."""
     twin = _network(scratch_config(config, read=read), role="scratch", teacher=None)
-    twin = replace(twin, overrides=concerning(TWIN_SECTIONS, overrides))
+    views = tuple(line for line in overrides if line.lstrip("+").startswith("teacher.cache.views="))
+    twin = replace(twin, overrides=(*concerning(TWIN_SECTIONS, overrides), *views))
     uses_teacher = any(needs_teacher(term) for term in effective_terms(config.objective.terms).values())
     teacher = plan_teacher(config, overrides, read=read) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)

@@ -18,7 +18,7 @@ from kdlab.experiments.one_by_one import Learner
 from kdlab.experiments.plan import Plan
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.experiments.step_cost import step_cost_of
-from kdlab.experiments.teacher_cache import shown_to, teaching
+from kdlab.experiments.teacher_cache import is_stored, shown_to, teaching
 from kdlab.experiments.teachers import Taught, obtain_teacher, teacher_predictions, transfer_targets
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective, effective_terms
@@ -71,7 +71,7 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
     dataset = lab.dataset(config)
     network = build_student(config, dataset)
     objective = Objective.from_specs(config.objective.terms)
-    shown = shown_to(config, lab)
+    shown, teacher = shown_to(config, lab), teaching(taught, config, lab)
     learner = Learner(
         network,
         objective,
@@ -80,7 +80,7 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
         recipe=recipe_of(shown.recipe),
         role="student",
         seed=config.seed,
-        teacher=teaching(taught, config, lab),
+        teacher=teacher,
         facts=dataset.facts,
         sinks=desk.sinks,
         checkpoint=desk.checkpoint,
@@ -91,7 +91,9 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
             network, point, taught, lab, train_seconds=trained.seconds, stack_size=float(trained.stack_size)
         )
         twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
-        return Made(network, measured, {"twin": twin_id, "weights": objective.weights()}, trained.facts)
+        answers = {} if teacher is None else {"teacher_answers": "stored" if is_stored(teacher) else "online"}
+        fields = {"twin": twin_id, "weights": objective.weights()}
+        return Made(network, measured, fields, {**trained.facts, **answers})
 
     return Lesson(point.run, learner, dataset.num_classes, made)
 

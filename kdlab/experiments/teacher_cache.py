@@ -17,7 +17,7 @@ from kdlab.objectives import Objective
 from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig, TrainingConfig
 from kdlab.teachers import Teacher, UniformTeacher
-from kdlab.teachers.cached import cached, output_specs
+from kdlab.teachers.cached import CachedTeacher, cached, output_specs
 
 Kept = TypeVar("Kept")
 ANSWERS, VIEWS = "teacher_outputs", "augmented_views"
@@ -59,6 +59,11 @@ def _changes_targets(config: RunConfig) -> bool:
 def _stored_inputs(config: RunConfig) -> bool:
     assert config.teacher is not None
     return config.teacher.cache.fixed_targets or bool(config.teacher.cache.views)
+
+
+def is_stored(teacher: Teacher) -> bool:
+    """Whether a teacher's answers are read from files."""
+    return isinstance(teacher, CachedTeacher)
 
 
 def teaching(taught: Taught | None, config: RunConfig, lab: Lab) -> Teacher | None:

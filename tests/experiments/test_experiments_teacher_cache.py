@@ -61,6 +61,8 @@ def test_a_run_is_the_same_with_the_teacher_online_or_stored(tmp_path, learners)
     ]
     assert len({record.run_id for record in records.values()}) == 1
     never, auto = records["never"], records["auto"]
+    told = {mode: record.provenance["teacher_answers"] for mode, record in records.items()}
+    assert told == {"never": "online", "auto": "stored", "always": "stored"}
     for key, value in never.metrics.items():
         if value is not None and key.split("/")[0] in ("train", "validation", "test"):
             assert math.isclose(auto.metrics[key], value, rel_tol=1e-5, abs_tol=1e-6), key
@@ -256,3 +258,6 @@ def test_what_of_the_cache_names_a_run():
     assert views["teacher"] == augmented["teacher"]
     assert ids(**{**VIEWS, "teacher__cache__views": 4})["twin"] != views["twin"]
     assert ids(**VIEWS, alpha=0)["run"] == views["twin"], "alpha = 0 is the scratch twin"
+    words = ["teacher.cache.views=3", "teacher.cache.mode=always", "student.width=6"]
+    twin = plan(config(**VIEWS), words).twin
+    assert set(twin.overrides) == {"teacher.cache.views=3", "student.width=6"}
