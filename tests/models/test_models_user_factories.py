@@ -16,7 +16,7 @@ from kdlab.outputs import Batch, ModelOutput
 from kdlab.records.weights import load_weights, match_state, save_weights
 from kdlab.targets import resolve, spec_errors
 from kdlab.teachers import OnlineTeacher
-from kdlab.training import Recipe, Runtime, fit
+from kdlab.training import Learner, Recipe, Runtime, fit
 from kdlab.training.distillation import listen
 
 SHAPE = (1, 8, 8)
@@ -47,18 +47,11 @@ def trained(model: nn.Module, teacher: OnlineTeacher | None = None, **term: Any)
     terms |= {"soft_targets": soft} if teacher is not None else {}
     terms |= {"of_the_user": {"weight": 0.5, **term}} if term else {}
     optimizer = {"_target_": "torch.optim.SGD", "lr": 0.1}
-    fit(
-        model,
-        Objective.from_specs(terms),
-        train=examples(),
-        validation=examples(6, start=100),
-        num_classes=3,
-        recipe=Recipe(3, 6, optimizer, {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}),
-        role="student",
-        seed=0,
-        teacher=teacher,
-        runtime=Runtime(accelerator="cpu", progress=False),
-    )
+    recipe = Recipe(3, 6, optimizer, {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0})
+    objective, validation = Objective.from_specs(terms), examples(6, start=100)
+    learner = Learner(model, objective, examples(), validation, recipe, "student", 0, teacher=teacher)
+    (fitted,) = fit([learner], num_classes=3, runtime=Runtime(accelerator="cpu", progress=False))
+    assert fitted.error is None
 
 
 @pytest.mark.parametrize("channels", [1, 3])
