@@ -23,8 +23,9 @@ from kdlab.records.identity import canonical_json
 from kdlab.schema import RunConfig, TrainingConfig
 from kdlab.teachers import UNFITTED, Quality, answers_by_index
 from kdlab.training import Recipe, Runtime
-from kdlab.training.distillation import BY_INDEX_AUGMENTED, build_optimizer, listen
+from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen
 from kdlab.training.fit import make_trainer
+from kdlab.training.optimizers import build_optimizer
 
 FEW = 8
 """Training examples on which the data part of a quality is tried."""
