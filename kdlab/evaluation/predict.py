@@ -55,23 +55,58 @@ def predict_teacher(
         return _collect(teacher, examples, batch_size=batch_size, device=device)
 
 
+def predict_stack(
+    forward: Callable[[Tensor], Any], examples: Examples, *, batch_size: int, device: Device
+) -> list[Predictions]:
+    """The logits of K students on a set that all of them see, in one pass.
+
+    Labels and index are shared by the K predictions. In float32 the logits differ from those of a student alone in the
+    last bits, as they do between batch sizes.
+
+    Args:
+        forward: ``inputs [B, *shape]`` to logits ``[K, B, C]`` or a ``ModelOutput`` of them, in eval mode.
+        examples: the set; its last batch may be short.
+        batch_size: examples per forward pass; each is K times as large as a single student's.
+        device: where the batches go.
+
+    Raises:
+        ValueError: no examples, a batch size below 1, or an output that is not K rows of logits per example.
+    """
+    with torch.no_grad():
+        whole = _logits(lambda inputs, _: forward(inputs), examples, batch_size=batch_size, device=device, axis=1)
+    labels, index = examples.labels.cpu().numpy(), examples.index.cpu().numpy()
+    return [Predictions(logits, labels, index) for logits in whole.numpy()]
+
+
 def _collect(
     forward: Callable[[Tensor, Tensor], Any], examples: Examples, *, batch_size: int, device: Device
 ) -> Predictions:
+    logits = _logits(forward, examples, batch_size=batch_size, device=device, axis=0)
+    return Predictions(logits.numpy(), examples.labels.cpu().numpy(), examples.index.cpu().numpy())
+
+
+def _logits(
+    forward: Callable[[Tensor, Tensor], Any], examples: Examples, *, batch_size: int, device: Device, axis: int
+) -> Tensor:
+    """Logits float32 on the CPU; ``axis`` is that of the examples, the one before the classes."""
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: at least 1 is needed")
     if len(examples) == 0:
         raise ValueError("a set without examples cannot be evaluated")
-    logits: list[Tensor] = []
+    whole: Tensor | None = None
     for start in range(0, len(examples), batch_size):
         rows = slice(start, start + batch_size)
         index = examples.index[rows]
         output = forward(examples.inputs[rows].to(device), index.to(device))
         found = output if isinstance(output, Tensor) else output.logits
-        if found.ndim != 2 or found.shape[0] != index.shape[0]:
-            raise ValueError(f"logits must be [{index.shape[0]}, classes], the model gave {tuple(found.shape)}")
-        logits.append(found.detach().to(device="cpu", dtype=torch.float32))
-    return Predictions(torch.cat(logits).numpy(), examples.labels.cpu().numpy(), examples.index.cpu().numpy())
+        if found.ndim != axis + 2 or found.shape[axis] != index.shape[0]:
+            wanted = ", ".join([*["students"] * axis, str(index.shape[0]), "classes"])
+            raise ValueError(f"logits must be [{wanted}], the model gave {tuple(found.shape)}")
+        if whole is None:  # filled in place: stacks of students are large
+            whole = torch.empty((*found.shape[:axis], len(examples), found.shape[-1]), dtype=torch.float32)
+        whole.narrow(axis, start, index.shape[0]).copy_(found.detach())
+    assert whole is not None
+    return whole
 
 
 def save_predictions(path: str | Path, predictions: Predictions) -> None:

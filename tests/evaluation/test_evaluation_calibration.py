@@ -8,7 +8,16 @@ from scipy.optimize import minimize_scalar
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from kdlab.evaluation import calibration
-from kdlab.evaluation.calibration import NUM_BINS, bins, ece, ece_classwise, ece_floor, ece_of_bins, fit_temperature
+from kdlab.evaluation.calibration import (
+    NUM_BINS,
+    bins,
+    ece,
+    ece_binned,
+    ece_classwise,
+    ece_floor,
+    ece_of_bins,
+    fit_temperature,
+)
 from kdlab.evaluation.metrics import correct, log_softmax, nll
 
 
@@ -67,7 +76,20 @@ def test_ece_is_what_netcal_and_torchmetrics_make_of_the_whole_matrix():
 def test_our_bins_agree_with_netcal_at_every_edge(pairs):
     confidence = np.array([c for c, _ in pairs])
     hits = np.array([h for _, h in pairs])
-    assert ece_of_bins(bins(confidence, hits)) == pytest.approx(ece(confidence, hits), abs=1e-12)
+    theirs = float(ECE(15).measure(confidence, hits.astype(int)))
+    assert ece(confidence, hits) == theirs
+    assert ece_binned(confidence, hits) == theirs  # what is reported, to the last bit, at 0, at 1 and at every edge
+    assert ece_of_bins(bins(confidence, hits)) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.2, 2.0, 60.0])
+def test_the_reported_ece_is_netcals_to_the_last_bit(scale):
+    for seed in range(20):
+        probs, confidence, hits = view(*network(997, 10, seed=seed, scale=scale))
+        assert ece_binned(confidence, hits) == float(ECE(15).measure(confidence, hits.astype(int)))
+        if confidence.max() < 1.0:
+            assert ece_of_bins(bins(confidence, hits)) == ece_binned(confidence, hits)
+    assert (scale == 60.0) == (confidence.max() == 1.0)  # so both ways were walked
 
 
 def test_confidence_exactly_one_belongs_to_the_last_bin():
@@ -143,6 +165,25 @@ def test_the_floor_against_exact_enumeration():
         hits = np.array([outcome >> i & 1 for i in range(4)], bool)
         exact += np.prod(np.where(hits, confidence, 1 - confidence)) * slow_ece(confidence, hits)
     assert ece_floor(confidence, num_draws=20_000) == pytest.approx(exact, rel=0.02)
+
+
+def slow_floor(confidence, draws):
+    """Simulated with numpy's own histogram, one test set at a time."""
+    random, total = np.random.default_rng(15), 0.0
+    order = np.argsort(calibration.bin_of(confidence), kind="stable")
+    sums = np.histogram(confidence, bins=NUM_BINS, range=(0, 1), weights=confidence)[0]
+    for _ in range(draws):
+        hits = 1.0 * (random.random(len(confidence), dtype=np.float32) < confidence[order].astype(np.float32))
+        total += np.abs(np.histogram(confidence[order], bins=NUM_BINS, range=(0, 1), weights=hits)[0] - sums).sum()
+    return total / draws / len(confidence)
+
+
+def test_the_floor_is_the_same_whether_its_draws_are_kept_or_not(monkeypatch):
+    _, confidence, _ = view(*network(700))
+    kept = [ece_floor(confidence), ece_floor(confidence[:300]), ece_floor(confidence)]
+    monkeypatch.setattr(calibration, "_KEPT_DRAWS", 0)
+    assert [ece_floor(confidence), ece_floor(confidence[:300]), ece_floor(confidence)] == kept
+    assert kept[0] == pytest.approx(slow_floor(confidence, calibration.FLOOR_DRAWS), rel=1e-12)
 
 
 def test_the_floor_repeats_ignores_order_falls_with_n_and_is_zero_when_certain():

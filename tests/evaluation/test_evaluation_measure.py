@@ -9,6 +9,7 @@ from kdlab.evaluation import calibration, fidelity
 from kdlab.evaluation.evaluate import complete, measure, role_reason
 from kdlab.evaluation.gaps import SliceFacts
 from kdlab.evaluation.metrics import log_softmax, nll
+from kdlab.evaluation.scored import Scored
 from kdlab.keys import expected_keys
 from kdlab.outputs import Predictions
 
@@ -95,6 +96,23 @@ def test_gaps_use_their_reference_and_ood_leaves_the_label_shift_out():
     assert found["shift/gap"] == found["test/accuracy"] - found["shift/accuracy"]
     assert found["ood/mean_gap"] == pytest.approx((found["noise/gap"] + found["shear/gap"]) / 2)
     assert found["ood/worst_gap"] == max(found["noise/gap"], found["shear/gap"])
+
+
+def test_a_teacher_scored_once_gives_every_student_the_same_numbers(monkeypatch):
+    teacher = shaken(network())
+    once = {name: Scored(name, predictions) for name, predictions in teacher.items()}
+    students = [network(), shaken(shaken(network()))]
+    assert [run(student, once) for student in students] == [run(student, teacher) for student in students]
+    looked_at = []
+    monkeypatch.setattr("kdlab.evaluation.metrics.log_softmax", lambda z: looked_at.append(len(z)) or log_softmax(z))
+    run(students[1], once)
+    assert len(looked_at) == len(teacher) + 1  # the student's sets and its scaled test set, none of the teacher's
+
+
+def test_the_top_confidence_is_the_largest_probability():
+    for strength in (0.0, 3.0, 40.0):
+        found = Scored("test", one(3001, strength=strength))
+        np.testing.assert_array_equal(found.confidence, found.probs.max(axis=1))
 
 
 def test_a_student_that_is_its_teacher():

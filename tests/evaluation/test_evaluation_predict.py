@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kdlab.data.dataset import Examples
-from kdlab.evaluation.predict import load_predictions, predict, predict_teacher, save_predictions
+from kdlab.evaluation.predict import load_predictions, predict, predict_stack, predict_teacher, save_predictions
 from kdlab.outputs import ModelOutput, Predictions, TeacherOutput
 
 
@@ -78,6 +78,36 @@ def test_a_teacher_is_asked_with_the_index():
     found = predict_teacher(teacher, examples(5), batch_size=3, device="cpu")
     assert asked == [[100, 101, 102], [103, 104]]
     np.testing.assert_array_equal(found.logits[:, 0], [100, 101, 102, 103, 104])
+
+
+@pytest.mark.parametrize("wrap", [lambda z: z, lambda z: ModelOutput(z, {})])
+@pytest.mark.parametrize("batch_size", [4, 10, 1000])
+def test_a_stack_says_what_each_of_its_students_says(wrap, batch_size):
+    students, seen = [Net(lambda z: z).double().eval() for _ in range(3)], []
+    data = examples(10)
+    data = Examples(data.inputs.double(), data.labels, data.index)
+
+    def forward(inputs):
+        seen.append((len(inputs), torch.is_grad_enabled()))
+        return wrap(torch.stack([student(inputs) for student in students]))
+
+    found = predict_stack(forward, data, batch_size=batch_size, device="cpu")
+    assert [n for n, _ in seen] == ([4, 4, 2] if batch_size == 4 else [10])
+    assert not any(grad for _, grad in seen)
+    for student, together in zip(students, found, strict=True):
+        alone = predict(student, data, batch_size=batch_size, device="cpu")
+        for one, other in zip(alone, together, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+    assert found[0].labels is found[2].labels
+
+
+def test_a_stack_that_gives_no_logits_per_student_and_example_is_refused():
+    for bad in (lambda inputs: inputs, lambda inputs: torch.zeros(3, len(inputs) - 1, 2), lambda _: torch.zeros(3, 2)):
+        with pytest.raises(ValueError, match=r"logits must be \[students, 5, classes\]"):
+            predict_stack(bad, examples(), batch_size=5, device="cpu")
+    with pytest.raises(ValueError, match="without examples"):
+        predict_stack(lambda inputs: inputs, examples(0), batch_size=5, device="cpu")
 
 
 def test_outputs_that_are_no_logits_per_example_are_refused():

@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,18 @@ def test_rows_are_on_disk_after_every_call(tmp_path):
     assert [json.loads(line) for line in lines[2:]] == [
         {"step": 12, "epoch": 0.7, "key": key, "value": None} for key in ("bad", "worse", "none")
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_hundreds_of_histories_need_no_open_files(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    writers = [HistoryWriter(tmp_path / f"{at}.jsonl") for at in range(300)]
+    for step in (1, 2):
+        for at, writer in enumerate(writers):
+            writer.append({"a": float(at)}, step=step, epoch=1.0)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 5
+    assert read_history(tmp_path / "299.jsonl") == [HistoryRow(step, 1.0, "a", 299.0) for step in (1, 2)]
+    assert [row.value for row in read_history(tmp_path / "3.jsonl")] == [3.0, 3.0]
 
 
 def test_every_torn_last_line_is_left_out(tmp_path):

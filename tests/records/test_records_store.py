@@ -128,6 +128,17 @@ def test_begin_clears_a_failed_run_and_keeps_its_checkpoint(store, record):
     assert [entry.name for entry in folder.iterdir()] == ["config.yaml"]
 
 
+def test_the_config_is_what_plain_yaml_writes(store):
+    nasty = {
+        "words": ["naïve – ü", "on", "1e-3", "", " x ", "a: b", "line\nbreak", "long " * 60, None, True],
+        "numbers": [1e-9, 1e22, -0.0, 10**20],
+        "deep": {"a": {"b": [{"c": 1}, [[]], {}]}},
+    }
+    text = (store.begin("0" * 16, nasty) / "config.yaml").read_text(encoding="utf-8")
+    assert text == yaml.safe_dump(nasty, sort_keys=False, allow_unicode=True, width=120)
+    assert yaml.safe_load(text) == nasty
+
+
 def test_a_damaged_record_is_not_removed_by_begin(store, record):
     (store.begin(record.run_id, {}) / "record.json").write_text("{")
     with pytest.raises(UserError):

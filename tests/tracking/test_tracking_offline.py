@@ -2,12 +2,13 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from kdlab.errors import UserError
 from kdlab.tracking.base import NullTracker, Table
-from kdlab.tracking.wandb import WandbTracker
+from kdlab.tracking.wandb import WandbRun, WandbTracker
 
 RUN = {
     "run_id": "ab" * 8,
@@ -104,6 +105,62 @@ def test_a_failure_of_ours_still_ends_the_run(tmp_path, inspect_run):
         run.finish({}, tables={"t": Table(["a"], [1])}, failed=True)
     found = inspect_run(tmp_path / "runs" / "wandb" / folders(tmp_path)[0])
     assert found["exit_code"] == 1
+
+
+def test_a_stack_of_runs_is_logged_in_turn_and_each_ends_by_itself(tmp_path, inspect_run, monkeypatch):
+    now = [1_000_000.0]
+    monkeypatch.setattr("kdlab.tracking.wandb.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))
+    said = []
+    mirror, ids = tracker(tmp_path, say=said.append), [f"{at:016x}" for at in range(25)]
+    runs = [mirror.start(**{**RUN, "run_id": run_id}) for run_id in ids]
+    for epoch in range(1, 4):
+        for at, run in enumerate(runs):
+            now[0] += 0.01
+            if at != 7 or epoch < 3:  # the seventh diverges in its last epoch
+                run.log({"validation/accuracy": at / 25, "validation/nll": None}, step=10 * epoch, epoch=float(epoch))
+                run.log({"train/loss": float(epoch)}, step=10 * epoch, epoch=float(epoch))
+    for at, run in enumerate(runs):
+        run.finish({"test/accuracy": at / 25}, tables={}, failed=at == 7)
+    assert said == []
+    assert len(folders(tmp_path)) == 25
+
+    for at in (7, 24):
+        (folder,) = (tmp_path / "runs" / "wandb").glob(f"*run-*-{ids[at]}")
+        found = inspect_run(folder)
+        assert found["exit_code"] == (at == 7)
+        assert found["summary"]["test/accuracy"] == at / 25
+        rows = [r["history"]["item"] for r in inspect_run(folder, summary=False) if r["type"] == "history"]
+        together = [row for row in rows if "train/loss" in row and "validation/accuracy" in row]
+        assert [row["trainer/step"] for row in together] == ([20] if at == 7 else [20, 30])  # the first went at once
+        assert all(row["validation/accuracy"] == pytest.approx(at / 25) for row in together)
+        assert [row["train/loss"] for row in rows if "train/loss" in row] == ([1, 2] if at == 7 else [1, 2, 3])
+        measured_at = [row["_timestamp"] - 1_000_000 for row in together]
+        assert measured_at == pytest.approx([0.25 * 1 + 0.01 * (at + 1), 0.25 * 2 + 0.01 * (at + 1)][: len(together)])
+
+
+def test_rare_rows_are_sent_at_once(tmp_path):
+    sent = []
+    run = WandbRun(stand_in(sent), directory=tmp_path, say=print)
+    run.log({"a": 1.0}, step=1, epoch=0.5)
+    run.log({"b": 2.0}, step=1, epoch=0.5)
+    assert [set(row) - {"_timestamp"} for row in sent] == [
+        {"a", "trainer/step", "trainer/epoch"},
+        {"b", "trainer/step", "trainer/epoch"},
+    ]
+    run.log({"a": 3.0}, step=2, epoch=1.0)
+    run.log({"b": 4.0}, step=2, epoch=1.0)
+    assert len(sent) == 2  # waits: the file is not flushed sooner either
+    run._sent_at -= 10.0
+    run.log({"a": 5.0}, step=3, epoch=1.5)
+    assert [row.get("a") for row in sent] == [1.0, None, 3.0, 5.0]
+    assert sent[2]["b"] == 4.0
+
+
+def stand_in(sent):
+    """What ``WandbRun`` uses of a run of wandb's."""
+    return SimpleNamespace(
+        id="a", settings=SimpleNamespace(_offline=True), log=sent.append, define_metric=lambda *_, **__: None
+    )
 
 
 @pytest.mark.parametrize("forced_mode", ["online", "disabled"])
