@@ -36,7 +36,8 @@ format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## what takes longer than a test: speed ratios side by side, latency of fresh and trained weights
+bench: $(STAMP) ## measure the speed table into reports/benchmarks (half an hour), then what is too long for a test
+	$(BIN)/python tests/benchmarks/speed.py $(FIGURES)
 	$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
 
 studies: $(STAMP) ## run every committed study again (resumes where it stopped) and rebuild all reports
