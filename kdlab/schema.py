@@ -165,6 +165,12 @@ class TrainerConfig(Section):
     progress: bool = True
 
 
+class StackConfig(Section):
+    """How many networks of a sweep are trained together: as many as fit into memory, or a number; 1 for none."""
+
+    max_size: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
+
+
 class StoreConfig(Section):
     """Where runs are kept, relative to where the user stands."""
 
@@ -213,7 +219,8 @@ class RunConfig(Section):
     teacher: TeacherConfig | None
     objective: ObjectiveConfig
     training: TrainingConfig
-    threads: Annotated[int, Field(gt=0)] = 1
+    threads: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
+    stack: StackConfig = StackConfig()
     trainer: TrainerConfig = TrainerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     store: StoreConfig = StoreConfig()

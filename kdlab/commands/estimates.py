@@ -227,6 +227,7 @@ def _time(planned: PlannedRun, lab: Lab) -> _Timed:
     from kdlab.experiments.step_cost import bare_step
     from kdlab.experiments.students import build_student
     from kdlab.experiments.teachers import build_teacher_network
+    from kdlab.experiments.threads import threads_alone
 
     config = planned.config
     dataset = lab.dataset(config)
@@ -247,7 +248,7 @@ def _time(planned: PlannedRun, lab: Lab) -> _Timed:
     network.to(device).eval()
     rows = dataset.train.inputs[: min(config.evaluation.batch_size, len(dataset.train))].to(device)
     before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(threads_alone(config))
     try:
         with torch.no_grad():
             forward = median_seconds(lambda: network(rows), seconds=TIMING_SECONDS / 4)

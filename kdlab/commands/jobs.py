@@ -191,10 +191,12 @@ def _lab(root: str, tracker_json: str) -> Lab:
 
 
 def apply_threads(config: RunConfig) -> None:
-    """``threads`` wins over ``OMP_NUM_THREADS``."""
+    """``threads`` wins over ``OMP_NUM_THREADS``; ``auto`` is one thread for what runs by itself."""
     import torch
 
-    torch.set_num_threads(config.threads)
+    from kdlab.experiments.threads import threads_alone
+
+    torch.set_num_threads(threads_alone(config))
 
 
 def show_path(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Running the points of a planned sweep: what is said before, after each, and at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -41,16 +41,20 @@ def announce(name: str, planning: Planning, todo: Sequence[Point]) -> None:
 def launch(
     todo: Sequence[Point], launcher: Launcher, *, name: str, planning: Planning, store: Store
 ) -> list[JobReturn]:
-    """Launch the points, and tell how each ended: from what it returned where the launcher works one by one, from the
-    store where it works in parallel.
+    """Launch the points, and tell how each ended: from what it returned where the launcher works in this process, from
+    the store where it works in others.
     """
     if not todo:
         return []
     one_by_one = is_basic(launcher)
-    progress = Progress(name, todo, labels_of(todo, planning), store, tells_ends=not one_by_one)
+    together = launches_points(launcher)
+    tells_ends = not one_by_one and together is None
+    progress = Progress(name, todo, labels_of(todo, planning), store, tells_ends=tells_ends)
     results: list[JobReturn] = []
     with watching(progress, wanted=todo[0].config.trainer.progress):
-        if one_by_one:
+        if together is not None:
+            results += together(todo, initial_job_idx=0, ended=progress.tell)
+        elif one_by_one:
             for at, point in enumerate(todo):
                 results += launcher.launch([list(point.launch)], initial_job_idx=at)
                 progress.tell(at, outcome_of(results[-1]))
@@ -65,6 +69,12 @@ def is_basic(launcher: Launcher) -> bool:
     """Whether a launcher runs its jobs here, one after the other."""
     kind = type(launcher)
     return f"{kind.__module__}.{kind.__name__}" == BASIC_LAUNCHER
+
+
+def launches_points(launcher: Launcher) -> Callable[..., Sequence[JobReturn]] | None:
+    """How a launcher of ours takes points that are composed already; None for any other."""
+    found: Callable[..., Sequence[JobReturn]] | None = getattr(launcher, "launch_points", None)
+    return found
 
 
 def outcome_of(result: JobReturn) -> float | BaseException | None:

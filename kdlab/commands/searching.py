@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kdlab.commands.composing import Composer, config_dir_of, parse_overrides
 from kdlab.commands.grid import Axis, key_of
 from kdlab.commands.knobs import section_of
-from kdlab.commands.launching import BASIC_LAUNCHER, SHOWN_FAILURES, SweepFailedError
+from kdlab.commands.launching import BASIC_LAUNCHER, SHOWN_FAILURES, SweepFailedError, launches_points
 from kdlab.commands.membership import joined_header, members_of, study_header
 from kdlab.commands.planning import Point, Sweep
 from kdlab.commands.search_space import Space, optuna_direction, probe, space_of
@@ -244,7 +244,11 @@ class SearchDesk:
             return {}
         if self.sweep.kind == "run":
             measure_latencies([point.config for point in todo], self.lab)
-        results = self.launcher.launch([list(point.launch) for point in todo], initial_job_idx=first)
+        together = launches_points(self.launcher)
+        if together is not None:
+            results = together(todo, initial_job_idx=first)
+        else:
+            results = self.launcher.launch([list(point.launch) for point in todo], initial_job_idx=first)
         ended = zip(todo, results, strict=True)
         return {
             point.plan.run.run_id: first_line(result._return_value)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlab.evaluation.machine import training_marker
-from kdlab.experiments.one_by_one import Fitted, Learner, fit
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.runs import Made
 from kdlab.schema import TrainingConfig
-from kdlab.training import Recipe, Runtime
+from kdlab.training import Fitted, Learner, Recipe, Runtime, fit
+from kdlab.training.stackable import stack_problem
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ def train(lessons: Sequence[Lesson]) -> list[Trained | Exception]:
     with training_marker():
         fitted = fit([lesson.learner for lesson in lessons], num_classes=first.num_classes, runtime=_runtime(lessons))
     return [_trained(one, size=len(lessons), position=at) for at, one in enumerate(fitted)]
+
+
+def why_not_together(lessons: Sequence[Lesson]) -> str | None:
+    """Why these cannot be trained as one stack; None where they can."""
+    return stack_problem([lesson.learner for lesson in lessons])
 
 
 def _trained(fitted: Fitted, *, size: int, position: int) -> Trained | Exception:

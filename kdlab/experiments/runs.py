@@ -170,6 +170,12 @@ class Sitting:
         """Where its work writes."""
         return Desk(self.folder, [_HistorySink(self._history), self._tracked])
 
+    def begin_again(self) -> None:
+        """Go back to the last checkpoint, or to the beginning: what was logged since will be logged again."""
+        self._history.close()
+        self.resume_step = _checkpoint_step(self.folder, force=False)
+        self._history = HistoryWriter(self.folder / HISTORY, resume_step=self.resume_step)
+
     def finish(self, made: Made, *, seconds: float | None = None) -> RunRecord:
         """Write what was made, and the record that says so.
 
@@ -298,7 +304,7 @@ def _checkpoint_step(folder: Path, *, force: bool) -> int | None:
         path.unlink(missing_ok=True)
     if not path.exists():
         return None
-    from kdlab.training.fit import saved_step
+    from kdlab.training.checkpoints import saved_step
 
     try:
         step = saved_step(path)

@@ -22,6 +22,7 @@ from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.measured_once import measured_once
 from kdlab.experiments.plan import HARD_LABELS
 from kdlab.experiments.teachers import put_together
+from kdlab.experiments.threads import threads_alone
 from kdlab.models import as_output, build_model
 from kdlab.objectives import Objective, effective_terms
 from kdlab.outputs import Batch
@@ -109,7 +110,7 @@ def _described(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "num_classes": dataset.num_classes,
         "batch_size": _batch_size(config, dataset),
         "optimizer": config.training.optimizer["_target_"],
-        "threads": config.threads,
+        "threads": threads_alone(config),
         "backend": f"torch {torch.__version__} {device_of(config).type}",
         "machine": machine_name(),
     }
@@ -136,7 +137,7 @@ def _measure(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     synchronize = (lambda: None) if device.type == "cpu" else getattr(torch, device.type).synchronize
     gc.collect()
     gc.disable()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(threads_alone(config))
     try:
         with quiet_machine(wait_seconds=config.evaluation.latency.wait_seconds) as quiet:
             found = measure_step_cost(priced, plain, synchronize=synchronize)

@@ -14,7 +14,6 @@ from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.latency import latency_of
-from kdlab.experiments.one_by_one import Learner
 from kdlab.experiments.plan import Plan
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.experiments.step_cost import step_cost_of
@@ -26,6 +25,7 @@ from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state
 from kdlab.schema import RunConfig
 from kdlab.streams import stream_seed
+from kdlab.training import Learner
 
 NO_TEACHER = "no teacher taught this network"
 UNTIMED = "not measured: evaluation.latency.enabled is false"

@@ -21,7 +21,6 @@ from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, cache_dir, device_of, say
 from kdlab.experiments.latency import latency_of
-from kdlab.experiments.one_by_one import Learner
 from kdlab.experiments.plan import PlannedRun, scaling, teacher_terms
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.models import build_model, check_model
@@ -32,6 +31,7 @@ from kdlab.records.weights import load_weights, match_state, read_state
 from kdlab.schema import RunConfig, TeacherConfig
 from kdlab.streams import stream_seed
 from kdlab.teachers import Quality, ScaledTeacher, Teacher, facts_of, make_teacher, matched
+from kdlab.training import Learner
 
 NO_TEACHER_OF_ITS_OWN = "a teacher was taught by no other network"
 PARENT_KEYS = ("validation/parent_accuracy", "test/parent_accuracy")
