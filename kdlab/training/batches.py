@@ -187,7 +187,10 @@ class EvaluationBatches:
 
 
 def _rows(whole: Batch, rows: Tensor | slice) -> Batch:
-    return Batch(whole.inputs[rows], whole.labels[rows], whole.index[rows], whole.labelled[rows])
+    """Some rows of a set, all of whose rows are labelled: that mask is cut and not gathered."""
+    index = whole.index[rows]
+    labelled = whole.labelled[: index.shape[-1]].expand(index.shape)
+    return Batch(whole.inputs[rows], whole.labels[rows], index, labelled)
 
 
 def _resident(examples: Examples, device: torch.device, dtype: torch.dtype | None) -> Batch:

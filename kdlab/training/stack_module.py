@@ -131,6 +131,7 @@ class StackModule(pl.LightningModule):
         moved = {name: teacher.to(self.device, dtype) for name, teacher in teachers.items()}
         self.of_source = self.of_source.to(self.device)
         self._sections = [self._section(start, stop, moved) for start, stop in sections_of(self.learners)]
+        self._trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self._optimizers: list[Any] = list(self.trainer.optimizers)
         self._schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
@@ -208,7 +209,8 @@ class StackModule(pl.LightningModule):
 
     def _backward(self, rows: Batch) -> Tensor:
         """Gradients of every learner's loss, clipped: the gradient of a sum is that of each term."""
-        self.student.zero_grad(set_to_none=True)
+        for parameter in self._trained:  # a tenth of what ``Module.zero_grad`` costs
+            parameter.grad = None
         output, whole = self._forward(rows)
         losses, terms = self._losses(output, rows, whole)
         for at in self.monitor.add(self.global_step, losses, terms):
