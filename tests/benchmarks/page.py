@@ -26,7 +26,8 @@ def page(entries: Sequence[Entry], curves: Mapping[str, Sequence[Entry]], files:
         "# How fast\n",
         "Every file here is written by `make bench`. Ratios come from both sides measured in turn in one run; values "
         "are medians, in brackets the least and the largest of the repeats. The task: MNIST-1D, student mlp "
-        "40-100-100-10, batch 100, AdamW, a teacher (cnn1d of width 25 with BatchNorm) that exists beforehand on both sides.\n",
+        "40-100-100-10, batch 100, AdamW, a teacher (cnn1d of width 25 with BatchNorm) that exists beforehand on both "
+        "sides.\n",
         _machines(entries),
         _table([entry for entry in entries if entry["must"] is not None]),
         "## Beside them\n",

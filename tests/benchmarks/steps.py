@@ -283,7 +283,8 @@ def sweep_training(bench: Bench) -> list[Line]:
         f"{len(points)} points, {steps} steps, validation after every epoch on both sides: fit of the stack on "
         f"{bench.cores} threads with its teacher's outputs stored first {_median(stacks):.1f} s (median of "
         f"{len(stacks)}, one before each third of the points), Lightning {total:.1f} s on {best} (the faster of 1 "
-        f"and {bench.cores}); mean validation accuracy {_mean(accuracies['kdlab']):.3f} and {_mean(accuracies['Lightning']):.3f}"
+        f"and {bench.cores}); mean validation accuracy {_mean(accuracies['kdlab']):.3f} "
+        f"and {_mean(accuracies['Lightning']):.3f}"
     )
     each = f"{steps} steps with self.log and validation after every epoch, thirds of the {len(points)} points"
     return [
