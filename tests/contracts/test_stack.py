@@ -17,20 +17,20 @@ from kdlab.teachers import OnlineTeacher
 from kdlab.training import Learner, Recipe, Runtime, fit
 from kdlab.training.stackable import stack_problem
 
-M, O, S = "kdlab.models.", "torch.optim.", "torch.optim.lr_scheduler."
-ADAMW = {"_target_": O + "AdamW", "lr": 0.003, "weight_decay": 0.01}
-COSINE = {"_target_": S + "CosineAnnealingLR"}
+FROM, OPTIM, RATES = "kdlab.models.", "torch.optim.", "torch.optim.lr_scheduler."
+ADAMW = {"_target_": OPTIM + "AdamW", "lr": 0.003, "weight_decay": 0.01}
+COSINE = {"_target_": RATES + "CosineAnnealingLR"}
 STEPS, K, CLASSES = 200, 3, 3
 
-MLP = ({"_target_": M + "MLP", "width": 6, "norm": "batch", "dropout": 0.2}, (1, 8))
+MLP = ({"_target_": FROM + "MLP", "width": 6, "norm": "batch", "dropout": 0.2}, (1, 8))
 FAMILIES = {
     "mlp": MLP,
     "mlp layer norm": ({**MLP[0], "norm": "layer"}, (1, 8)),
-    "cnn1d": ({"_target_": M + "CNN1d", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.2}, (1, 8)),
-    "cnn1d plain": ({"_target_": M + "CNN1d", "width": 4, "depth": 2}, (1, 8)),
-    "cnn2d": ({"_target_": M + "CNN2d", "width": 3, "depth": 2, "norm": "batch", "dropout": 0.2}, (1, 4, 4)),
-    "cnn2d layer norm": ({"_target_": M + "CNN2d", "width": 3, "depth": 2, "norm": "layer"}, (1, 4, 4)),
-    "resnet": ({"_target_": M + "ResNet", "depth": 8, "width": 2, "norm": "batch"}, (1, 4, 4)),
+    "cnn1d": ({"_target_": FROM + "CNN1d", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.2}, (1, 8)),
+    "cnn1d plain": ({"_target_": FROM + "CNN1d", "width": 4, "depth": 2}, (1, 8)),
+    "cnn2d": ({"_target_": FROM + "CNN2d", "width": 3, "depth": 2, "norm": "batch", "dropout": 0.2}, (1, 4, 4)),
+    "cnn2d layer norm": ({"_target_": FROM + "CNN2d", "width": 3, "depth": 2, "norm": "layer"}, (1, 4, 4)),
+    "resnet": ({"_target_": FROM + "ResNet", "depth": 8, "width": 2, "norm": "batch"}, (1, 4, 4)),
     "a network of torch": ({"_target_": "test_stack.plain"}, (1, 8)),
 }
 SOFT = {"_target_": "kdlab.objectives.terms.soft_targets", "temperature": 2.0, "weight": 0.5}
@@ -48,10 +48,10 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Ad
               "Adafactor")  # fmt: skip
 SCHEDULES = {
     "cosine": COSINE,
-    "constant": {"_target_": S + "ConstantLR", "factor": 1.0},
-    "one cycle": {"_target_": S + "OneCycleLR", "max_lr": 0.01},
-    "steps": {"_target_": S + "StepLR", "step_size": 50, "gamma": 0.3},
-    "linear": {"_target_": S + "LinearLR", "start_factor": 0.1},
+    "constant": {"_target_": RATES + "ConstantLR", "factor": 1.0},
+    "one cycle": {"_target_": RATES + "OneCycleLR", "max_lr": 0.01},
+    "steps": {"_target_": RATES + "StepLR", "step_size": 50, "gamma": 0.3},
+    "linear": {"_target_": RATES + "LinearLR", "start_factor": 0.1},
 }
 
 
@@ -135,7 +135,7 @@ def test_every_term(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_with_rates_of_ones_own(name):
-    spec = {"_target_": O + name, "lr": 0.003}
+    spec = {"_target_": OPTIM + name, "lr": 0.003}
     compare(optimizers=[spec, {**spec, "lr": 0.001}])
 
 
@@ -146,7 +146,7 @@ def test_every_schedule(name):
 
 def test_muon_over_matrices():
     """It orthogonalises in bfloat16, whatever the precision: the same to that."""
-    spec = {"_target_": O + "Muon", "lr": 0.003}
+    spec = {"_target_": OPTIM + "Muon", "lr": 0.003}
     together, alone = (learners(optimizers=[spec], family=({"_target_": "test_stack.matrices"}, (1, 8)), steps=40)
                        for _ in range(2))  # fmt: skip
     run(together)

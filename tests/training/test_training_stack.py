@@ -1,4 +1,7 @@
-"""A stack of learners: what is each one's own, what is shared, who diverges, who goes on. tests/contracts has equality."""
+"""A stack of learners: what is each one's own, what is shared, who diverges, who goes on.
+
+That every family, term, optimizer and schedule gives the same stacked and alone is a contract (tests/contracts).
+"""
 
 import dataclasses
 
