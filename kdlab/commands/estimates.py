@@ -226,6 +226,7 @@ def _time(planned: PlannedRun, lab: Lab) -> _Timed:
     from kdlab.experiments.lab import device_of
     from kdlab.experiments.step_cost import bare_step
     from kdlab.experiments.students import build_student
+    from kdlab.experiments.teacher_cache import is_cached
     from kdlab.experiments.teachers import build_teacher_network
     from kdlab.experiments.threads import threads_alone
 
@@ -253,7 +254,8 @@ def _time(planned: PlannedRun, lab: Lab) -> _Timed:
         with torch.no_grad():
             forward = median_seconds(lambda: network(rows), seconds=TIMING_SECONDS / 4)
             single = median_seconds(lambda: network(rows[:1]), seconds=TIMING_SECONDS / 10)
-        step = median_seconds(bare_step(config, dataset=dataset), seconds=TIMING_SECONDS)
+        bare = bare_step(config, dataset=dataset, stored_answers=is_cached(config))
+        step = median_seconds(bare, seconds=TIMING_SECONDS)
     finally:
         torch.set_num_threads(before)
     num_bytes = sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()])

@@ -4,6 +4,9 @@ Methods are compared by this ratio and not by the wall seconds of their runs, wh
 and on the stack. Bare steps (forward, loss, backward, optimizer, the online teacher's forward) of both are interleaved
 in one process. The ratio belongs to (method, architectures, batch size, optimizer, machine, threads), not to the
 weights, so one file under ``<store.root>/step_cost`` serves a whole sweep.
+
+The teacher is priced online also where a run reads stored answers: ``teacher.cache.mode`` is no part of a run, so no
+number of its record may depend on it, and a method is not cheaper because somebody asked its teacher before.
 """
 
 import gc
@@ -28,7 +31,7 @@ from kdlab.objectives import Objective, effective_terms
 from kdlab.outputs import Batch
 from kdlab.schema import RunConfig
 from kdlab.targets import build
-from kdlab.teachers import UNFITTED, Quality, Teacher
+from kdlab.teachers import UNFITTED, CachedTeacher, Quality, Teacher, tap_teacher
 from kdlab.training.distillation import listen
 
 STEP_COST_VERSION = 1
@@ -79,12 +82,25 @@ def measure_step_cost(
     return {"ratio": step_ms / plain_ms, "step_ms": step_ms, "plain_step_ms": plain_ms}
 
 
-def bare_step(config: RunConfig, *, dataset: Dataset) -> Callable[[], None]:
-    """One training step of a config's student (its teacher's forward too) as a function; no weight of it is trained."""
+def bare_step(config: RunConfig, *, dataset: Dataset, stored_answers: bool = False) -> Callable[[], None]:
+    """One training step of a config's student as a function; no weight of it is trained.
+
+    Its teacher's forward is part of it, unless ``stored_answers`` stand in for it.
+    """
     objective = Objective.from_specs(config.objective.terms)
     batch = _batch(dataset, size=_batch_size(config, dataset), device=device_of(config))
     teacher = _teacher(config, dataset) if objective.needs else None
+    if teacher is not None and stored_answers:
+        teacher = _stored(teacher, batch, objective)
     return _step(config, dataset, objective, batch, teacher=teacher)
+
+
+def _stored(teacher: Teacher, batch: Batch, objective: Objective) -> Teacher:
+    """What the teacher says of one batch, read by index."""
+    tap_teacher(teacher, objective.teacher_features)
+    said = teacher(batch.inputs, batch.index)
+    features = {name: said.features[name].cpu() for name in objective.teacher_features}
+    return CachedTeacher(said.logits.cpu(), batch.index.cpu(), features=features).to(batch.inputs.device)
 
 
 def _timed(step: Callable[[], None], count: int, synchronize: Callable[[], None]) -> list[float]:

@@ -15,6 +15,7 @@ from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import plan
 from kdlab.experiments.preflight import preflight
+from kdlab.experiments.step_cost import bare_step
 from kdlab.experiments.students import run_point
 from kdlab.experiments.teacher_cache import is_cached, teaching
 from kdlab.experiments.teachers import obtain_teacher
@@ -261,3 +262,18 @@ def test_what_of_the_cache_names_a_run():
     words = ["teacher.cache.views=3", "teacher.cache.mode=always", "student.width=6"]
     twin = plan(config(**VIEWS), words).twin
     assert set(twin.overrides) == {"teacher.cache.views=3", "student.width=6"}
+
+
+# --- what a step is estimated to take -------------------------------------------------------------------------------
+
+
+def test_an_estimate_pays_for_the_teacher_only_where_it_is_asked(bench, monkeypatch):
+    asked, call = [], OnlineTeacher.__call__
+    monkeypatch.setattr(OnlineTeacher, "__call__", lambda *given: asked.append(1) or call(*given))
+    for stored_answers, once, three in ((True, 1, 1), (False, 0, 3)):
+        asked.clear()
+        step = bare_step(config(), dataset=bench.lab.dataset(config()), stored_answers=stored_answers)
+        assert len(asked) == once
+        for _ in range(3):
+            step()
+        assert len(asked) == three
