@@ -46,10 +46,11 @@ def report(words: list[str]) -> int:
 
 def write(name: str, *, store_root: Path, report_root: Path, prune: bool = False) -> str:
     """Write the report of a study; returns the short table for the terminal."""
-    from kdlab.reporting.report import write_report
+    from kdlab.reporting.report import collector_off, write_report
     from kdlab.reporting.sources import study_lines
 
-    lines = study_lines(store_root, report_root, name, prune=prune)
+    with collector_off():
+        lines = study_lines(store_root, report_root, name, prune=prune)
     lines = [{**lines[0], **words_of(lines[0])}, *lines[1:]]
     return str(write_report(report_root / name, lines=lines).summary_text)
 

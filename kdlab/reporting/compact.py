@@ -4,6 +4,7 @@ At most 12 kB a record (and .45 kB for each slice after the sixteenth), six sign
 nothing that names a machine or a person, so a clone without runs rebuilds the same bytes as the store did.
 """
 
+import functools
 import json
 import math
 import re
@@ -33,6 +34,7 @@ _ABSOLUTE = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)  # the same few hundred names stand in every record
 def without_paths(text: str) -> str:
     """The text with every absolute path cut down to its last component.
 
@@ -51,7 +53,14 @@ def significant(value: float, *, digits: int = 6) -> float:
 
 def plain(value: Any) -> Any:
     """Plain Python for JSON: floats at 6 significant digits, non-finite ones None, strings without absolute paths."""
-    if isinstance(value, bool | int | type(None)):
+    kind = type(value)
+    if kind is list:  # these four make nearly all of a record, and a report may read ten thousand
+        return [plain(item) for item in value]
+    if kind is float and math.isfinite(value):
+        return float(f"{value:.6g}")
+    if kind is int or value is None:
+        return value
+    if isinstance(value, bool | int):
         return value
     if isinstance(value, float | np.floating):
         return significant(float(value)) if math.isfinite(value) else None
@@ -159,9 +168,11 @@ def most_bytes(num_slices: int) -> int:
 def _within_size(line: Line, curves: Mapping[str, list[list[float]]]) -> Line:
     """The line with as many curve points as fit: first fewer points, then fewer curves, then no null metrics."""
     allowed = most_bytes(len(line["slices"]))
+    without = size_of({**line, "curves": {}}) - len("{}")
+    known = {key: plain(curves[key]) for key in sorted(curves)}
     for most in (MOST_POINTS, 30, 20, 10):
-        line["curves"] = {key: plain(decimate(curves[key], most=most)) for key in sorted(curves)}
-        if size_of(line) <= allowed:
+        line["curves"] = {key: decimate(points, most=most) for key, points in known.items()}
+        if without + size_of(line["curves"]) <= allowed:
             return line
     line["curves"] = {key: points for key, points in line["curves"].items() if key == "validation/accuracy"}
     if size_of(line) > allowed:

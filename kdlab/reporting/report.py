@@ -4,10 +4,12 @@ Nothing in it depends on the time, the machine or the user, so writing it again 
 result come from the sweep file (``study.says``); no file here is edited by hand.
 """
 
+import contextlib
+import gc
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +46,18 @@ class ReportResult(NamedTuple):
     summary_text: str
 
 
+@contextlib.contextmanager
+def collector_off() -> Iterator[None]:
+    """Without the garbage collector: it walks the millions of values of a large study again and again, for nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -> ReportResult:
     """Write ``records.jsonl``, ``README.md``, ``tables/`` and ``figures/`` of a study.
 
@@ -52,8 +66,9 @@ def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -
         lines: the lines of ``records.jsonl``, header first.
         figures: False leaves the figures out (they take seconds).
     """
-    text = dump_lines(lines)
-    summary = summarize(json.loads(line) for line in text.splitlines())  # read as a clone will read it
+    with collector_off():
+        text = dump_lines(lines)
+        summary = summarize(json.loads(line) for line in text.splitlines())  # read as a clone will read it
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RECORDS, text)
     tables = _tables(summary)
