@@ -13,6 +13,9 @@ from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 NO_LABEL = -100
 """The label of an unlabelled row, which ``cross_entropy`` gives the value 0."""
+FEW_CLASSES = 16
+"""Over fewer classes than a vector holds torch's CPU softmax of a last axis is four to eight times as slow as with the
+classes in front; over more it is faster."""
 
 
 def over_leading(knob: float | Tensor, *, like: Tensor) -> float | Tensor:
@@ -30,13 +33,10 @@ def at_least_single(logits: Tensor) -> Tensor:
 
 
 def log_probs(logits: Tensor, *, temperature: float | Tensor) -> Tensor:
-    """``log softmax(logits / T)`` over classes.
-
-    In a stack with the classes in front: over a last axis of ten torch's CPU kernel is eight times as slow.
-    """
+    """``log softmax(logits / T)`` over classes."""
     logits = at_least_single(logits)
     tempered = logits / over_leading(temperature, like=logits)
-    if logits.ndim < 3:
+    if logits.shape[-1] >= FEW_CLASSES:
         return torch.log_softmax(tempered, dim=-1)
     return torch.log_softmax(tempered.mT.contiguous(), dim=-2).mT
 
@@ -64,10 +64,11 @@ def hard_labels(
     def cross_entropy(labels: Tensor) -> Tensor:
         rows = logits.shape[:-1]
         known = torch.where(batch.labelled, labels, NO_LABEL).expand(rows)
-        classes_second = logits if logits.ndim < 3 else logits.flatten(0, -3).mT.contiguous()  # as in log_probs
+        stacked = logits.ndim > 2 and logits.shape[-1] < FEW_CLASSES
+        arranged = logits.flatten(0, -3).mT.contiguous() if stacked else logits.flatten(0, -2)
         values = F.cross_entropy(
-            classes_second,
-            known.reshape(classes_second.shape[0], *classes_second.shape[2:]),
+            arranged,
+            known.reshape(arranged.shape[0], *arranged.shape[2:]),
             reduction="none",
             ignore_index=NO_LABEL,
             label_smoothing=label_smoothing,

@@ -3,7 +3,9 @@
 ``as_batch`` takes what the loaders of others give.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -74,19 +76,29 @@ class TrainingBatches:
     Args:
         sources: of training sets of one size.
         batch_size: B; a set smaller than B makes one batch of all its rows.
-        device: where the sets are kept; batches are cut there.
+        device: where batches are wanted.
         dtype: of the inputs; None leaves them as they are.
+        resident: whether the sets are kept on the device and cut there; else a worker cuts them on the host, ahead of
+            the training, into pinned memory. None asks whether they fit.
     """
 
     def __init__(
-        self, sources: Sequence[Source], *, batch_size: int, device: torch.device, dtype: torch.dtype | None = None
+        self,
+        sources: Sequence[Source],
+        *,
+        batch_size: int,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        resident: bool | None = None,
     ) -> None:
-        self.sources = sources
+        self.sources, self.device = sources, device
         self.num_examples = len(sources[0])
         self.batch_size = min(batch_size, self.num_examples)
         self.epoch = 0
         sets = {id(source.examples): source.examples for source in sources}
-        self._sets = {name: _resident(examples, device, dtype) for name, examples in sets.items()}
+        self.resident = fits(sets.values(), device=device) if resident is None else resident
+        place = device if self.resident else torch.device("cpu")
+        self._sets = {name: _resident(examples, place, dtype) for name, examples in sets.items()}
         self._members = {
             name: [at for at, source in enumerate(sources) if id(source.examples) == name] for name in sets
         }
@@ -101,17 +113,32 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator["Chunk"]:
         orders = torch.stack([source.order(self.epoch) for source in self.sources])
+        orders = orders.to(self.device) if self.resident else orders
         draws = [source.draws(self.epoch) for source in self.sources]
         for start in range(0, self.steps, CHUNK):
             yield Chunk(self, orders, draws, range(start, min(start + CHUNK, self.steps)))
 
-    def cut(self, orders: Tensor, draws: Sequence[torch.Generator], step: int) -> Batch:
-        """The batch of a step of an epoch whose rows are ordered by ``orders`` ``[S, N]``."""
+    def cut(self, orders: Tensor, step: int) -> Batch:
+        """The rows of a step of an epoch that is ordered by ``orders`` ``[S, N]``, unchanged."""
         where = slice(step * self.batch_size, (step + 1) * self.batch_size)
         if len(self.sources) == 1:
-            return self._changed(_rows(next(iter(self._sets.values())), orders[0, where]), 0, draws)
+            return _rows(next(iter(self._sets.values())), orders[0, where])
         parts = [_rows(self._sets[name], orders[members, where]) for name, members in self._members.items()]
-        batch = parts[0] if len(parts) == 1 else self._reordered(parts)
+        return parts[0] if len(parts) == 1 else self._reordered(parts)
+
+    def pinned(self, orders: Tensor, step: int) -> Batch:
+        """The same in memory from which a copy to a GPU need not be waited for."""
+        batch = self.cut(orders, step)
+        if self.device.type != "cuda":
+            return batch
+        return Batch(*(part.pin_memory() for part in batch if part is not None))
+
+    def changed(self, batch: Batch, draws: Sequence[torch.Generator]) -> Batch:
+        """A batch on the device, with the random changes of every source."""
+        if not self.resident:
+            batch = Batch(*(part.to(self.device, non_blocking=True) for part in batch if part is not None))
+        if len(self.sources) == 1:
+            return self._changed(batch, 0, draws)
         if self.sources[0].augment is None:
             return batch
         return stacked([self._changed(_one(batch, at), at, draws) for at in range(len(self.sources))])
@@ -142,8 +169,30 @@ class Chunk:
         self.batches, self.orders, self.draws, self.steps = batches, orders, draws, steps
 
     def __iter__(self) -> Iterator[Batch]:
-        for step in self.steps:
-            yield self.batches.cut(self.orders, self.draws, step)
+        cut = self.batches.cut if self.batches.resident else self.batches.pinned
+        batches = (cut(self.orders, step) for step in self.steps)
+        # the worker only cuts: random changes draw from torch's global generator, as dropout does
+        for batch in batches if self.batches.resident else ahead(batches):
+            yield self.batches.changed(batch, self.draws)
+
+
+def fits(sets: Iterable[Examples], *, device: torch.device) -> bool:
+    """Whether sets may be kept on a device: in half of the memory that is free there. The host has them already."""
+    if device.type != "cuda":
+        return True
+    needed = sum(one.inputs.numel() * one.inputs.element_size() for one in sets)
+    return needed <= torch.cuda.mem_get_info(device)[0] / 2
+
+
+def ahead(items: Iterable[Batch], *, depth: int = 2) -> Iterator[Batch]:
+    """The same items, made by a worker thread up to ``depth`` ahead; what it raises is raised here."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="kdlab-batches") as worker:
+        source, waiting = iter(items), deque[Future[Batch | None]]()
+        for _ in range(depth):
+            waiting.append(worker.submit(next, source, None))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(worker.submit(next, source, None))
+            yield item
 
 
 def _field(batch: Batch, at: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from batching import Flat
 
 from kdlab.streams import generator
-from kdlab.training.batches import CHUNK, EvaluationBatches, Source, TrainingBatches
+from kdlab.training.batches import CHUNK, EvaluationBatches, Source, TrainingBatches, ahead
 
 CPU = torch.device("cpu")
 
@@ -60,11 +60,12 @@ def test_chunks_cover_an_epoch_once_and_in_order():
     assert len(batches) == 2
 
 
+@pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("sets", [[0, 0, 0], [0, 1, 0], [1, 0, 2]])
-def test_a_stack_sees_for_every_source_the_batch_it_has_alone(sets):
+def test_a_stack_sees_for_every_source_the_batch_it_has_alone(sets, resident):
     data = [tiny_data.examples(23, start=1000 * at) for at in range(3)]
     sources = [Source(data[at], role="student", seed=seed) for seed, at in enumerate(sets)]
-    batches = TrainingBatches(sources, batch_size=5, device=CPU)
+    batches = TrainingBatches(sources, batch_size=5, device=CPU, resident=resident)
     batches.epoch = 2
     alone = [Flat(data[at], batch_size=5, seed=seed) for seed, at in enumerate(sets)]
     for one in alone:
@@ -76,3 +77,25 @@ def test_a_stack_sees_for_every_source_the_batch_it_has_alone(sets):
             assert torch.equal(batch.inputs[at], one.inputs)
             assert torch.equal(batch.labels[at], one.labels)
             assert torch.equal(batch.index[at], one.index)
+
+
+def test_a_worker_cuts_ahead_in_order_and_what_it_raises_is_raised_here():
+    import threading
+
+    made, here = [], threading.get_ident()
+
+    def items():
+        for number in range(5):
+            if number == 4:
+                raise RuntimeError("a broken disk")
+            made.append((number, threading.get_ident()))
+            yield number
+
+    found = []
+    with pytest.raises(RuntimeError, match="a broken disk"):
+        for item in ahead(items(), depth=2):
+            found.append(item)
+            assert len(made) <= item + 4
+    assert found == [0, 1, 2, 3]
+    assert [number for number, _ in made] == found
+    assert here not in {thread for _, thread in made}
