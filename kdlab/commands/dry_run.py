@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdlab.commands.checking import checked, refuse_axes
 from kdlab.commands.composing import Composer, make_loader
@@ -27,6 +27,16 @@ COLUMNS = (
     Column("what", yields=True),
     *(Column(title, "right") for title in ("to train", "to measure", "finished", "failed before", "s each", "total")),
 )
+
+
+MOST_STACKS = 8
+
+
+class Launched(NamedTuple):
+    """How points are launched: so many side by side (None: it does not say), or what fits together as stacks."""
+
+    side_by_side: int | None = 1
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def dry_run(overrides: Sequence[str], *, config_dir: str | None, many: bool, kin
     from kdlab.commands.jobs import apply_threads, lab_of
     from kdlab.experiments.preflight import preflight
 
-    sweep, planning, side_by_side, searched = _planned(overrides, config_dir=config_dir, many=many, kind=kind)
+    sweep, planning, launched, searched = _planned(overrides, config_dir=config_dir, many=many, kind=kind)
     points = planning.points
     config = points[0].config
     refuse_unwritable(Path(config.store.root))
@@ -70,9 +80,9 @@ def dry_run(overrides: Sequence[str], *, config_dir: str | None, many: bool, kin
         made = counted(searched, "run")
         name = f"study {sweep.name}: a search makes {made} and chooses them as it goes; here its ends"
     say(f"{name}; this is a dry run, nothing is trained\n")
-    each = _say_times(points, needs, Estimator(lab), side_by_side=side_by_side, kind=kind)
+    each = _say_times(points, needs, Estimator(lab), launched=launched, kind=kind)
     if searched is not None and each is not None:
-        total = duration(searched * each / (side_by_side or 1))
+        total = duration(searched * each / (launched.side_by_side or 1))
         say(f"search: {counted(searched, 'run')} like these take about {total}")
     if many:
         _say_points(points, needs, planning, every=every)
@@ -81,9 +91,9 @@ def dry_run(overrides: Sequence[str], *, config_dir: str | None, many: bool, kin
 
 def _planned(
     overrides: Sequence[str], *, config_dir: str | None, many: bool, kind: str
-) -> tuple[Sweep, Planning, int | None, int | None]:
-    """The study, its points, how many of them the launcher runs side by side (None: it does not say), and of a search,
-    whose points are the ends of its space, how many runs it makes.
+) -> tuple[Sweep, Planning, Launched, int | None]:
+    """The study, its points, how they are launched, and of a search, whose points are the ends of its space, how many
+    runs it makes.
     """
     from kdlab.commands import sweeping
     from kdlab.commands.search_space import is_search, probe
@@ -97,7 +107,7 @@ def _planned(
         taught = plan_teacher(config) if kind == "teacher" else None
         alone = plan(config, overrides) if taught is None else Plan(taught, taught, taught)
         point = Point(tuple(overrides), None, config, alone, ())
-        return Sweep("", None, kind), Planning(points=[point]), 1, None
+        return Sweep("", None, kind), Planning(points=[point]), Launched(), None
     cfg = sweeping.of_all_points(overrides, composer)
     sweep = sweeping.sweep_of(cfg, kind=kind)
     if is_search(cfg):
@@ -105,20 +115,20 @@ def _planned(
         space = sweeping.search_space_of(overrides, cfg)
         planning = probe(space, sweep=sweep, composer=composer)
         runs = int(cfg.hydra.sweeper.n_trials) * max(len(space.seeds), 1)
-        return search_of(cfg, kind=kind), planning, _side_by_side(cfg.hydra.launcher), runs
+        return search_of(cfg, kind=kind), planning, _launched(cfg.hydra.launcher), runs
     _, planning = sweeping.planned(overrides, config=cfg, composer=composer, sweep=sweep)
-    return sweep, planning, _side_by_side(cfg.hydra.launcher), None
+    return sweep, planning, _launched(cfg.hydra.launcher), None
 
 
-def _side_by_side(launcher: Any) -> int | None:
+def _launched(launcher: Any) -> Launched:
     import os
 
-    from kdlab.commands.launching import BASIC_LAUNCHER
+    from kdlab.commands.launching import BASIC_LAUNCHER, STACKED_LAUNCHER
 
-    if launcher["_target_"] == BASIC_LAUNCHER:
-        return 1
+    if launcher["_target_"] in (BASIC_LAUNCHER, STACKED_LAUNCHER):
+        return Launched(together=launcher["_target_"] == STACKED_LAUNCHER)
     jobs = launcher.get("n_jobs")
-    return None if jobs is None else int(jobs) if int(jobs) > 0 else os.cpu_count() or 1
+    return Launched(None if jobs is None else int(jobs) if int(jobs) > 0 else os.cpu_count() or 1)
 
 
 def refuse_unwritable(root: Path) -> None:
@@ -190,7 +200,7 @@ def _model(spec: Any) -> str:
 
 
 def _say_times(
-    points: Sequence[Point], needs: dict[str, Need], estimator: Estimator, *, side_by_side: int | None, kind: str
+    points: Sequence[Point], needs: dict[str, Need], estimator: Estimator, *, launched: Launched, kind: str
 ) -> float | None:
     """The table, where its times come from, and the disk.
 
@@ -200,8 +210,13 @@ def _say_times(
     rows: dict[str, list[Need]] = {}
     for need in needs.values():
         rows.setdefault(_what(need), []).append(need)
+    from kdlab.experiments.stacks import stacks_of
+
+    training = [need.planned for need in needs.values() if need.todo == "train"]
+    stacks = stacks_of(training, estimator.lab) if launched.together else [[planned] for planned in training]
+    size_of = {planned.run_id: len(stack) for stack in stacks for planned in stack}
     estimates = {
-        run_id: estimator.of(need.planned, trained=need.todo == "train")
+        run_id: estimator.of(need.planned, trained=need.todo == "train", together=size_of.get(run_id, 1))
         for run_id, need in needs.items()
         if need.todo != "nothing"
     }
@@ -211,10 +226,12 @@ def _say_times(
     if count:
         lines.append(["latency and price of a step", "", str(count), "", "", f"{first / count:.1f}", duration(first)])
     total = sum((found.train or 0.0) + (found.measure or 0.0) for found in estimates.values())
-    alike = side_by_side or 1
+    alike = launched.side_by_side or 1
     lines.append(_sum(needs, count, first + total / alike))
     show(COLUMNS, lines)
-    _say_sources(estimates, side_by_side=side_by_side)
+    _say_sources(estimates, side_by_side=launched.side_by_side)
+    if launched.together and stacks:
+        say(_stacks_told(stacks))
     asked = {point.plan.run.run_id for point in points}
     alone = [(one.train or 0) + (one.measure or 0) for run, one in estimates.items() if run in asked and one.size]
     known = [found.size for found in estimates.values() if found.size is not None]
@@ -243,6 +260,16 @@ def _counts(needs: Iterable[Need]) -> list[str]:
 def _sum(needs: dict[str, Need], measured: int, seconds: float) -> list[str]:
     counts = _counts(needs.values())
     return ["all", counts[0], str(int(counts[1]) + measured), *counts[2:], "", duration(seconds)]
+
+
+def _stacks_told(stacks: Sequence[Sequence[PlannedRun]]) -> str:
+    """How the networks are grouped: ``trained together: 25 + 25 + 3 networks; 2 by themselves``."""
+    sizes = sorted((len(stack) for stack in stacks if len(stack) > 1), reverse=True)
+    alone = sum(len(stack) == 1 for stack in stacks)
+    shown = " + ".join(map(str, sizes[:MOST_STACKS])) + (" + ..." if len(sizes) > MOST_STACKS else "")
+    parts = [f"{shown} networks in {counted(len(sizes), 'stack')}"] if sizes else []
+    parts += [f"{alone} by {'itself' if alone == 1 else 'themselves'}"] if alone else []
+    return f"trained together: {'; '.join(parts)}" if sizes else f"nothing fits together: {', '.join(parts)}"
 
 
 def _say_sources(estimates: dict[str, Estimate], *, side_by_side: int | None) -> None:

@@ -22,6 +22,7 @@ TIMING_SECONDS, MOST_STEPS = 0.6, 20
 # What a run takes beside its bare steps and forward passes, on one core: rough, and read only where no record tells.
 TRAINER_SECONDS_A_STEP = 0.0005
 SECONDS_A_VALIDATION = 0.01
+STACKED_SHARE = 0.3  # what a network costs as one of many, of what it costs alone
 SECONDS_A_SET = 0.02
 SECONDS_A_RUN = 0.2
 RECORD_BYTES = 80_000  # record, history, config, log
@@ -49,6 +50,7 @@ class _Seen:
     """What the finished runs of one kind took."""
 
     a_step: list[float] = field(default_factory=list)
+    stacked: list[float] = field(default_factory=list)
     measure: list[float] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
 
@@ -74,19 +76,21 @@ class Estimator:
         self._seen = _seen(lab)
         self._timed: dict[str, _Timed | str] = {}
 
-    def of(self, planned: PlannedRun, *, trained: bool) -> Estimate:
-        """What a run takes, to be trained or only to be measured."""
+    def of(self, planned: PlannedRun, *, trained: bool, together: int = 1) -> Estimate:
+        """What a run takes, to be trained (as one of so many at once) or only to be measured."""
         seen = self._seen.get(_kind(planned.role, planned.config.plain, planned.config))
         steps = steps_of(planned) if trained else 0
-        if seen is not None and (seen.a_step or not steps):
-            train = statistics.median(seen.a_step) * steps if steps else 0.0
+        a_step = [] if seen is None else seen.stacked if together > 1 else seen.a_step
+        if seen is not None and (a_step or not steps):
+            train = statistics.median(a_step) * steps if steps else 0.0
             return Estimate(
                 train, statistics.median(seen.measure), statistics.mean(map(_bytes, seen.folders)), "records"
             )
         timed = self._timing(planned)
         if isinstance(timed, str):
             return Estimate(None, None, None, timed)
-        return Estimate(*self._from_timing(planned, timed, steps), "timed")
+        train, measure, size = self._from_timing(planned, timed, steps)
+        return Estimate(train * (STACKED_SHARE if together > 1 else 1.0), measure, size, "timed")
 
     def latency_seconds(self, points: Sequence[Plan]) -> tuple[int, float]:
         """How many latencies and step costs a sweep measures first, and the seconds of that."""
@@ -180,7 +184,8 @@ def _seen(lab: Lab) -> dict[str, _Seen]:
         seen = found.setdefault(_kind(record.role, record.config), _Seen())
         seconds, steps = _trained_seconds(record)
         if steps:
-            seen.a_step.append(seconds / steps)
+            stacked = (record.metrics.get("cost/stack_size") or 1) > 1
+            (seen.stacked if stacked else seen.a_step).append(seconds / steps)
         seen.measure.append(max(float(record.provenance["seconds"]) - seconds, 0.0))
         seen.folders.append(lab.store.folder(run_id))
     return found

@@ -14,6 +14,7 @@ from kdlab.experiments.lab import Lab, say
 from kdlab.records.store import Store
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+STACKED_LAUNCHER = "hydra_plugins.kdlab_study.stacked.StackedLauncher"
 SHOWN_FAILURES = 6
 
 

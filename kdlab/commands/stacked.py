@@ -16,7 +16,6 @@ from kdlab.commands.planning import Point
 from kdlab.errors import UserError
 from kdlab.experiments.plan import Plan, plan, plan_teacher
 
-STACKED_LAUNCHER = "hydra_plugins.kdlab_study.stacked.StackedLauncher"
 Ended = Callable[[int, float | Exception | None], object]
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from kdlab.data.dataset import Examples
 from kdlab.experiments.lab import Lab, device_of
+from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network
-from kdlab.experiments.together import Wanted
 from kdlab.models import as_output
 from kdlab.schema import TrainingConfig
 from kdlab.targets import build
@@ -26,14 +26,14 @@ FILES_A_RUN, FILES_BESIDE = 3, 200
 """Open files: lock, history, what the tracker holds; and those of the process itself."""
 
 
-def most_together(group: Sequence[Wanted], lab: Lab) -> int:
+def most_together(group: Sequence[PlannedRun], lab: Lab) -> int:
     """The most networks of a group that are trained together: ``stack.max_size``, or what fits into memory."""
-    config = group[0].planned.config
+    config = group[0].config
     wanted = config.stack.max_size
     if wanted != "auto" or len(group) < 2:
         return min(len(group), len(group) if wanted == "auto" else wanted)
     dataset, teacher = lab.dataset(config), config.teacher
-    if group[0].planned.role == "teacher":
+    if group[0].role == "teacher":
         assert teacher is not None
         network, recipe = build_teacher_network(config, dataset), teacher.effective_training()
     else:

@@ -126,6 +126,14 @@ def grouped(runs: Iterable[Wanted]) -> list[list[Wanted]]:
     return [sorted(group, key=lambda wanted: wanted.beside) for group in groups.values()]
 
 
+def stacks_of(runs: Iterable[PlannedRun], lab: Lab) -> list[list[PlannedRun]]:
+    """How runs that are all to be trained would be grouped; nothing is begun."""
+    groups: dict[str, list[PlannedRun]] = {}
+    for planned in runs:
+        groups.setdefault(stack_key(planned), []).append(planned)
+    return [group[piece] for group in groups.values() for piece in cut(len(group), most=most_together(group, lab))]
+
+
 def _obtain_all(runs: Sequence[Wanted], lab: Lab, board: Board) -> None:
     missing = []
     for wanted in runs:
@@ -134,7 +142,7 @@ def _obtain_all(runs: Sequence[Wanted], lab: Lab, board: Board) -> None:
         else:
             _alone(wanted, lab, board)
     for group in grouped(wanted for wanted in missing if wanted.prepare is not None):
-        for piece in cut(len(group), most=most_together(group, lab)):
+        for piece in cut(len(group), most=most_together([wanted.planned for wanted in group], lab)):
             _together([wanted for wanted in group[piece] if not board.is_hopeless(wanted.run_id)], lab, board)
     for wanted in missing:
         if wanted.prepare is None:
