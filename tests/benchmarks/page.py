@@ -61,7 +61,7 @@ def _table(entries: Sequence[Entry], *, bars: bool = True) -> str:
     head = ["Figure", "Threads", "Measured", "Must", "Aim", "Met"] if bars else ["Figure", "Threads", "Measured"]
     rows = [head, [":--", "--:", *["--:"] * (3 if bars else 1), *([":--"] if bars else [])]]
     for entry in entries:
-        row = [_upper(entry["title"]), str(entry["threads"]), _measured(entry)]
+        row = [entry["title"], str(entry["threads"]), _measured(entry)]
         if bars:
             row += [_number(entry["must"]), _number(entry["aim"]), _met(entry)]
         rows.append(row)
@@ -108,8 +108,4 @@ def _figures(curves: Mapping[str, Sequence[Entry]], files: Sequence[Path]) -> li
 
 def _how(entry: Entry) -> str:
     repeats = f" {entry['repeats']} repeats." if entry["repeats"] > 1 else ""
-    return f"- **{_upper(entry['title'])}** (`{entry['figure']}`): {entry['how']}.{repeats}"
-
-
-def _upper(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return f"- **{entry['title']}** (`{entry['figure']}`): {entry['how']}.{repeats}"
