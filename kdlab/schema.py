@@ -156,10 +156,11 @@ class EvaluationConfig(Section):
 
 
 class TrainerConfig(Section):
-    """Where and how often: Lightning's accelerator, logging and checkpoint intervals."""
+    """Where and how often: Lightning's accelerator, torch.compile's mode, logging and checkpoint intervals."""
 
     accelerator: str = "auto"
     devices: int | str = 1
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     validate_every_epochs: Annotated[int, Field(gt=0)] = 1
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 30.0
     progress: bool = True

@@ -1,12 +1,16 @@
 """Training inside runs: lessons handed to ``fit``, alone or many as one stack, visible to other processes meanwhile."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kdlab.data.dataset import Examples
 from kdlab.evaluation.machine import training_marker
+from kdlab.experiments.assess import predict_together
+from kdlab.experiments.lab import device_of
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.runs import Made
+from kdlab.outputs import Predictions
 from kdlab.schema import TrainingConfig
 from kdlab.training import Fitted, Learner, Recipe, Runtime, fit
 from kdlab.training.stackable import stack_problem
@@ -20,11 +24,13 @@ class Trained:
         seconds: wall seconds; of a stack, its seconds divided by its size.
         facts: what belongs in the provenance of its record.
         stack_size: how many were trained together.
+        predictions: what it says of the sets of its lesson, where a stack was asked for all of its networks at once.
     """
 
     seconds: float
     facts: dict[str, Any]
     stack_size: int = 1
+    predictions: Mapping[str, Predictions] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,14 @@ class Lesson:
         learner: the network, what it learns and from whom.
         num_classes: C of its data.
         made: measures what was trained.
+        sets: what it is measured on as a network; empty where it is measured as a teacher.
     """
 
     planned: PlannedRun
     learner: Learner
     num_classes: int
     made: Callable[[Trained], Made]
+    sets: Mapping[str, Examples] = field(default_factory=dict)
 
 
 def recipe_of(recipe: TrainingConfig) -> Recipe:
@@ -73,6 +81,29 @@ def train(lessons: Sequence[Lesson]) -> list[Trained | Exception]:
     return [_trained(one, size=len(lessons), position=at) for at, one in enumerate(fitted)]
 
 
+def examined(lessons: Sequence[Lesson], trained: Sequence[Trained | Exception]) -> Iterator[Trained | Exception]:
+    """What was trained, in its order, with the predictions of all networks in one pass where that pays.
+
+    It does on an accelerator, for networks that are measured on the same sets (``predict_together``).
+    """
+    config = lessons[0].planned.config
+    device = device_of(config)
+    shown = [{name: id(examples) for name, examples in lesson.sets.items()} for lesson in lessons]
+    if device.type == "cpu" or len(lessons) < 2 or not shown[0] or any(sets != shown[0] for sets in shown):
+        yield from trained
+        return
+    fine = [lesson.learner.network for lesson, one in zip(lessons, trained, strict=True) if isinstance(one, Trained)]
+    said = predict_together(
+        fine,
+        lessons[0].sets,
+        num_classes=lessons[0].num_classes,
+        batch_size=config.evaluation.batch_size,
+        device=device,
+    )
+    for one in trained:
+        yield replace(one, predictions=next(said)) if isinstance(one, Trained) else one
+
+
 def why_not_together(lessons: Sequence[Lesson]) -> str | None:
     """Why these cannot be trained as one stack; None where they can."""
     return stack_problem([lesson.learner for lesson in lessons])
@@ -98,6 +129,7 @@ def _runtime(lessons: Sequence[Lesson]) -> Runtime:
     return Runtime(
         accelerator=trainer.accelerator,
         devices=trainer.devices,
+        compile=trainer.compile,
         validate_every_epochs=trainer.validate_every_epochs,
         evaluation_batch_size=planned.config.evaluation.batch_size,
         checkpoint_every_seconds=trainer.checkpoint_every_seconds,

@@ -102,7 +102,7 @@ def stack_key(planned: PlannedRun) -> str:
             "data": {"name": config.data.name, **data_identity(config.data.spec)},
             **{name: value for name, value in recipe.model_dump().items() if name not in OWN_TO_EACH},
             "augmentation": [[name, spec] for name, spec in recipe.augmentation.items()],  # they apply in their order
-            "trainer": [trainer.accelerator, trainer.devices, trainer.validate_every_epochs],
+            "trainer": [trainer.accelerator, trainer.devices, trainer.compile, trainer.validate_every_epochs],
             "checkpoints": trainer.checkpoint_every_seconds,
             "evaluation_batch_size": config.evaluation.batch_size,
             "threads": config.threads,

@@ -1,5 +1,6 @@
 """One point of a sweep: the teacher it needs, its scratch twin, and the student itself, measured the same way."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from kdlab.experiments.teacher_cache import is_stored, shown_to, teaching
 from kdlab.experiments.teachers import Taught, obtain_teacher, teacher_predictions, transfer_targets
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective, effective_terms
+from kdlab.outputs import Predictions
 from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state
 from kdlab.schema import RunConfig
@@ -88,14 +90,20 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
 
     def made(trained: Trained) -> Made:
         measured = _measured(
-            network, point, taught, lab, train_seconds=trained.seconds, stack_size=float(trained.stack_size)
+            network,
+            point,
+            taught,
+            lab,
+            train_seconds=trained.seconds,
+            stack_size=float(trained.stack_size),
+            predictions=trained.predictions,
         )
         twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
         answers = {} if teacher is None else {"teacher_answers": "stored" if is_stored(teacher) else "online"}
         fields = {"twin": twin_id, "weights": objective.weights()}
         return Made(network, measured, fields, {**trained.facts, **answers})
 
-    return Lesson(point.run, learner, dataset.num_classes, made)
+    return Lesson(point.run, learner, dataset.num_classes, made, sets=chosen_sets(config, dataset))
 
 
 def _measured(
@@ -106,19 +114,23 @@ def _measured(
     *,
     train_seconds: float | None,
     stack_size: float | None,
+    predictions: Mapping[str, Predictions] | None = None,
 ) -> Measured:
-    """Everything the record of a student (or twin) says about it."""
+    """Everything the record of a student (or twin) says about it; ``predictions`` where they are known already."""
     config, role = point.run.config, point.run.role
     dataset = lab.dataset(config)
     device = device_of(config)
     latency = latency_of(config.student, point.timed_beside, config=config, dataset=dataset, lab=lab)
     price = step_cost_of(config, dataset=dataset, lab=lab) if role == "student" else None
-    network.to(device)
-    assessment = assess(
-        {
+    if predictions is None:
+        network.to(device)
+        predictions = {
             name: predict(network, examples, batch_size=config.evaluation.batch_size, device=device)
             for name, examples in chosen_sets(config, dataset).items()
-        },
+        }
+        network.cpu()
+    assessment = assess(
+        predictions,
         role=role,
         config=config,
         dataset=dataset,
@@ -138,7 +150,6 @@ def _measured(
             "throughput/": UNTIMED,
         },
     )
-    network.cpu()
     if price is not None:
         assessment.latency["step_cost"] = price.facts
     return Measured(assessment, {"teacher": None if taught is None else teacher_entry(taught, config, lab)})

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from kdlab.experiments.currency import missing_evaluation
-from kdlab.experiments.fitting import Lesson, Trained, train, why_not_together
+from kdlab.experiments.fitting import Lesson, Trained, examined, train, why_not_together
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.runs import Desk, Sitting, Work, measured_again, obtain
@@ -166,7 +166,7 @@ def _train(stack: Sequence[_Open], put: Put) -> None:
         for one in stack:
             _train_anew(one, put)
         return
-    for one, trained in zip(stack, ended, strict=True):
+    for one, trained in zip(stack, examined([one.lesson for one in stack], ended), strict=True):
         if isinstance(trained, Exception):
             _end(one.wanted, one.sitting, trained, put)
         else:

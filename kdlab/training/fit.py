@@ -130,6 +130,7 @@ def _module(
         holdouts=[holdouts[id(one.validation)] for one in learners],
         validate_every=runtime.validate_every_epochs,
         fused=recipe.precision != "16-mixed",
+        compile_mode=runtime.compile,
         listeners=listeners,
     )
     return module, batches

@@ -34,12 +34,14 @@ class Runtime:
     """Where and how often (no part of the identity).
 
     Args:
+        compile: the mode of ``torch.compile`` for the forward of training, None for none.
         label: what the progress bar says.
         checkpoint_every_seconds: the least time between two checkpoints.
     """
 
     accelerator: str = "auto"
     devices: int | str = 1
+    compile: str | None = None
     validate_every_epochs: int = 1
     evaluation_batch_size: int = 1000
     checkpoint_every_seconds: float = 30.0

@@ -67,6 +67,7 @@ class StackModule(pl.LightningModule):
         holdouts: their validation sets, the same object for those who share one.
         validate_every: epochs between two validations.
         fused: whether optimizers may be fused.
+        compile_mode: of ``torch.compile``, None for none.
         listeners: who hears the curves of one learner for all (a progress bar).
     """
 
@@ -79,6 +80,7 @@ class StackModule(pl.LightningModule):
         holdouts: Sequence[EvaluationBatches],
         validate_every: int,
         fused: bool,
+        compile_mode: str | None = None,
         listeners: Sequence[CurveSink] = (),
     ) -> None:
         super().__init__()
@@ -86,6 +88,7 @@ class StackModule(pl.LightningModule):
         self.learners, self.batches, self.holdouts = list(learners), batches, list(holdouts)
         self.of_source = torch.tensor(list(of_source))
         self.validate_every, self.fused, self.listeners = validate_every, fused, list(listeners)
+        self.compile_mode = compile_mode
         networks = [learner.network for learner in learners]
         self.student: nn.Module = networks[0] if len(networks) == 1 else Stack(networks)
         self.recipe = learners[0].recipe
@@ -131,6 +134,9 @@ class StackModule(pl.LightningModule):
         moved = {name: teacher.to(self.device, dtype) for name, teacher in teachers.items()}
         self.of_source = self.of_source.to(self.device)
         self._sections = [self._section(start, stop, moved) for start, stop in sections_of(self.learners)]
+        compiles = self.compile_mode is not None
+        # held in a tuple: the compiled network must not become a submodule beside the one it compiles
+        self._called = (torch.compile(self.student, mode=self.compile_mode) if compiles else self.student,)
         self._trained = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self._optimizers: list[Any] = list(self.trainer.optimizers)
         self._schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
@@ -224,7 +230,7 @@ class StackModule(pl.LightningModule):
     def _forward(self, rows: Batch) -> tuple[ModelOutput, Batch]:
         """What the learners say, and the batch of every learner."""
         whole = spread(rows, self.of_source) if self.size > 1 else rows
-        return as_output(self.student(whole.inputs)), whole
+        return as_output(self._called[0](whole.inputs)), whole
 
     def _losses(self, output: ModelOutput, rows: Batch, whole: Batch) -> tuple[Tensor, list[Any]]:
         """The loss of every learner ``[K]``, and the terms of every section."""

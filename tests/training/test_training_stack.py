@@ -242,3 +242,28 @@ class Noisy(nn.Module):
 def test_a_network_that_vmap_cannot_do_runs_alone(kit, kind):
     learners = [kit.learner(kind()) for _ in range(2)]
     assert f"{kind.__name__} does not run under vmap" in stack_problem(learners)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_compiled_forward_trains_the_same(kit, count):
+    """The compiler's own back end wants a C++ compiler; what is traced is the same for another one."""
+    modes, compiled = [], torch.compile
+
+    def noted(network, *, mode):
+        modes.append(mode)
+        return compiled(network, backend="eager")
+
+    def make():
+        return varied(kit, 4, dropout=0.0, steps=6)[:count]
+
+    together, plain = make(), make()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", noted)
+        kit.fit_all(together, compile="reduce-overhead")
+    kit.fit_all(plain)
+    assert modes == ["reduce-overhead"]
+    for left, right in zip(together, plain, strict=True):
+        assert [row[3] for row in left.sinks[0].rows] == pytest.approx(
+            [row[3] for row in right.sinks[0].rows], rel=1e-9
+        )
+        assert left.network.state_dict().keys() == right.network.state_dict().keys()
