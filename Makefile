@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# One thread per process: two OpenMP processes on two cores slow each other up to a hundredfold.
-export OMP_NUM_THREADS := 1
+# One thread per process where two run side by side: OpenMP threads of both slow each other up to a hundredfold.
+test check: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test check format bench studies lock clean

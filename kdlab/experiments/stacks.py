@@ -153,8 +153,13 @@ def _together(group: Sequence[Wanted], lab: Lab, board: Board) -> None:
     if len(group) == 1:
         _alone(group[0], lab, board)
     elif group:
-        with computing_with(threads_stacked(group[0].planned.config)):
-            obtain_together(group, lab, board.put)
+        try:
+            with computing_with(threads_stacked(group[0].planned.config)):
+                obtain_together(group, lab, board.put)
+        except Exception as error:  # of the frame around them: what concerns one was put already
+            for wanted in group:
+                if wanted.run_id not in board.ended:
+                    board.put(wanted.run_id, error)
 
 
 def _alone(wanted: Wanted, lab: Lab, board: Board) -> None:

@@ -1,5 +1,7 @@
 """``hydra/launcher=stacked``, the default of every multirun: what basic makes one by one, together."""
 
+import os
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -131,6 +133,24 @@ def test_threads_are_one_for_a_run_and_what_is_told_for_a_stack(kdlab, monkeypat
     (kdlab.here / "runs").rename(kdlab.here / "one")
     (kdlab.here / "two").rename(kdlab.here / "runs")
     assert {record.provenance["threads"] for record in kdlab.records().values()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [({}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(monkeypatch, told, expected):
+    from kdlab.commands import cli
+
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back whatever is set below
+        monkeypatch.delenv(name)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cli, "main", lambda: 0)
+    with pytest.raises(SystemExit):
+        cli.entry()
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def test_a_dry_run_tells_the_stacks(kdlab):

@@ -426,3 +426,17 @@ def test_the_record_names_the_threads_that_were_used(bench):
     )
     assert (one.provenance["threads"], two.provenance["threads"]) == (2, 2)
     assert torch.get_num_threads() == 1
+
+
+def test_what_goes_wrong_around_a_stack_fails_its_points_and_not_the_sweep(bench, monkeypatch):
+    lock = Store.lock
+
+    def broken(self, run_id):
+        if run_id == points[0].run.run_id:
+            raise OSError("the disk is full")
+        return lock(self, run_id)
+
+    points = points_of({"student__width": 5}, {})
+    monkeypatch.setattr(Store, "lock", broken)
+    outcomes = run_points(points, bench.lab)
+    assert (str(outcomes[0]), outcomes[1].status) == ("the disk is full", "finished")
