@@ -31,7 +31,7 @@ def make(folder: Path) -> Path:
         return python
     pinned = re.search(r"^torch==\S+", CONSTRAINTS.read_text(encoding="utf-8"), re.MULTILINE)
     if pinned is None:
-        raise CannotInstall(f"{CONSTRAINTS.name} pins no torch")
+        raise CannotInstall("constraints.txt pins no torch")
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
     _run([sys.executable, "-m", "venv", "--clear", str(folder)])
     _run([*pip, "-c", str(CONSTRAINTS), pinned.group(), *IMPORTS])
@@ -54,8 +54,8 @@ def _torch_of(python: Path) -> str | None:
 def _run(words: list[str]) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise CannotInstall(f"{' '.join(words[2:5])}: {lines[-1] if lines else f'exit code {done.returncode}'}")
+        print(done.stderr, file=sys.stderr)  # its words may name the user's index: they stay on the terminal
+        raise CannotInstall(f"torchdistill's environment cannot be made, pip ended with exit code {done.returncode}")
 
 
 if __name__ == "__main__":
