@@ -21,6 +21,7 @@ from kdlab.models import as_output
 from kdlab.models.stacking import Stack, tensors_of
 from kdlab.objectives import Objective
 from kdlab.objectives.stacking import merged, structure
+from kdlab.objectives.terms import log_probs
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 from kdlab.streams import stream_seed
 from kdlab.teachers import Teacher
@@ -357,8 +358,8 @@ class StackModule(pl.LightningModule):
             for parts in zip(*sets, strict=True):
                 logits, labels = self._said_of(parts, of_set.to(self.device))
                 rows = logits.shape[-2]
-                losses_now = nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-                losses += losses_now.view(-1, rows).double().sum(-1)
+                own = log_probs(logits, temperature=1).gather(-1, labels.unsqueeze(-1))
+                losses -= own.reshape(-1, rows).double().sum(-1)
                 hits += (logits.argmax(-1) == labels).view(-1, rows).sum(-1)
                 count += rows
         self.student.train()
