@@ -7,6 +7,7 @@ sweep, one for each running network. Elsewhere there are the lines of the ended 
 """
 
 import json
+import math
 import os
 import sys
 import threading
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_SECONDS = 0.5
 MOST_RUNNING = 8
+RECENT = 6
+"""Ends of points that tell the pace of measuring."""
 _TAIL_BYTES = 4096
 Signature = tuple[int, int, int] | None
 
@@ -77,6 +80,8 @@ class Progress:
     tells_ends: bool
     started: float = field(default_factory=time.monotonic)
     told: dict[int, bool] = field(default_factory=dict)
+    ends: list[float] = field(default_factory=list)
+    looked: float = 0.0
     watched: dict[str, Watched] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -98,6 +103,7 @@ class Progress:
 
     def look(self) -> None:
         """Look at the store once."""
+        self.looked = time.monotonic()
         for watched in self.watched.values():
             if not watched.ended or watched.running or watched.planned.config.force:
                 self._look_at(watched)
@@ -143,23 +149,33 @@ class Progress:
                 return
             failed = isinstance(value, BaseException)
             self.told[at] = not failed
+            self.ends.append(time.monotonic())
+            if not self.tells_ends and time.monotonic() - self.looked > LOOK_EVERY_SECONDS:
+                self.look()  # without a display nobody else does, and a stack trains long before its first point ends
             left = len(self.todo) - len(self.told)
             if isinstance(value, BaseException):
                 outcome = f"FAILED: {first_line(value)}"
             else:
                 outcome = "done" if value is None else f"{self.todo[at].config.optimized_metric} {value:.4f}"
-            ending = f", about {duration(self.seconds_left())} left" if left else ""
+            seconds = self.seconds_left()
+            ending = f", about {duration(seconds)} left" if left and math.isfinite(seconds) else ""
             say(f"[{len(self.told)}/{len(self.todo)}] {self.labels[at]}: {outcome}{ending}")
 
     def seconds_left(self) -> float:
         """How long the rest takes at the pace so far: of the points, or of the steps where these are further on.
 
-        The first points bring teachers and twins along that later ones share.
+        The first points bring teachers and twins along that later ones share. Once all are trained (a stack), what is
+        left is measuring, at the pace of the last points.
         """
         passed = time.monotonic() - self.started
         ours = [watched for watched in self.watched.values() if not watched.done_before]
         total = sum(watched.steps for watched in ours)
         done = sum(watched.steps if watched.ended else watched.step for watched in ours)
+        if total and done >= total:
+            recent = self.ends[-RECENT:]
+            if len(recent) < 2:
+                return float("inf")
+            return (recent[-1] - recent[0]) / (len(recent) - 1) * (len(self.todo) - len(self.told))
         share = max(len(self.told) / max(len(self.todo), 1), done / total if total else 0.0)
         return passed * (1 - share) / share if share > 0 else float("inf")
 
