@@ -1,14 +1,14 @@
 """Whether learners can be trained as one stack: tried on one batch, together and alone, before anything trains."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from kdlab.models import as_output, untap
 from kdlab.models.stacking import Stack
-from kdlab.objectives.stacking import merged, structure
+from kdlab.objectives.stacking import Structure, merged, structure
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 from kdlab.streams import global_stream, stream_seed
 from kdlab.training.batches import Source, TrainingBatches, stacked
@@ -16,16 +16,19 @@ from kdlab.training.distillation import listen
 from kdlab.training.learner import Learner
 from kdlab.training.optimizers import is_elementwise
 
-MOST_TRIED = 3
+ROWS = 32
+"""Of the batch that is tried."""
 TOLERANCE = 1e-3
 """Relative; a stack that mixes students up, or draws other dropout masks, is wrong by far more."""
+Seen = dict[str, dict[str, Tensor]]
+"""What one step does to a learner, by what it is called in a message: name -> value."""
 
 
 def stack_problem(learners: Sequence[Learner]) -> str | None:
     """Why these learners cannot be trained as one stack, None where they can.
 
-    The first, the last and one between are sent one batch through a stack and alone, in train mode: losses must agree.
-    Networks are left as they are.
+    The first and the last of every choice of terms are sent one batch through a stack and alone: losses, gradients,
+    buffers (running means) and, in eval mode, logits must agree. Networks are left as they are.
     """
     if len(learners) < 2:
         return None
@@ -39,8 +42,7 @@ def stack_problem(learners: Sequence[Learner]) -> str | None:
         kind = str(learner.recipe.optimizer["_target_"])
         if not is_elementwise(learner.recipe.optimizer) and kind.endswith("LBFGS"):
             return f"{kind} asks for the loss several times a step"
-    places = sorted({0, len(learners) // 2, len(learners) - 1})[:MOST_TRIED]
-    tried = [learners[at] for at in places]
+    tried = _both_ends(learners)
     try:
         together, alone = _together(tried), [_alone(learner) for learner in tried]
     except Exception as error:  # whatever a network, a term or vmap raises: they run alone, where it counts
@@ -50,9 +52,30 @@ def stack_problem(learners: Sequence[Learner]) -> str | None:
         for learner in tried:
             untap(learner.network)
     for whole, one in zip(together, alone, strict=True):
-        if not torch.allclose(whole, one, rtol=TOLERANCE, atol=TOLERANCE):
-            return f"{type(first.network).__name__} gives other losses in a stack than alone"
+        for what in one:
+            if not _agree(whole[what], one[what]):
+                return f"{type(first.network).__name__} gives other {what} in a stack than alone"
     return None
+
+
+def _both_ends(learners: Sequence[Learner]) -> list[Learner]:
+    """The first and the last learner of every choice of terms: one of them alone would hide what mixes students up."""
+    places: dict[object, list[int]] = {}
+    for at, learner in enumerate(learners):
+        places.setdefault(tuple(term[:2] for term in _kind(learner)), []).append(at)
+    return [learners[at] for at in sorted({end for members in places.values() for end in (members[0], members[-1])})]
+
+
+def _agree(whole: Mapping[str, Tensor], one: Mapping[str, Tensor]) -> bool:
+    """Whether values are the same but for rounding; what has none in one of them must have none in both."""
+    if whole.keys() != one.keys():
+        return False
+    size = max((float(value.double().norm()) for value in one.values()), default=0.0)
+    for name, expected in one.items():
+        apart = float((whole[name].double() - expected.double()).norm())
+        if not apart <= TOLERANCE * (float(expected.double().norm()) + 0.01 * size + TOLERANCE):
+            return False
+    return True
 
 
 _SHARED: dict[str, Callable[[Learner], object]] = {
@@ -67,36 +90,73 @@ _SHARED: dict[str, Callable[[Learner], object]] = {
 }
 
 
-def _together(learners: Sequence[Learner]) -> list[Tensor]:
-    """What a stack gives for the first batch of each learner: logits and losses, one vector a learner."""
+def _together(learners: Sequence[Learner]) -> list[Seen]:
+    """What a step of a stack does to each learner, on a batch of its own."""
     for learner in learners:
         listen(learner.objective, student=learner.network, teacher=learner.teacher)
     stack = Stack([learner.network for learner in learners]).train()
     stack.begin_dropout([_dropout_seed(learner) for learner in learners])
     batches = [_batch(learner) for learner in learners]
     output = stack(torch.stack([batch.inputs for batch in batches]))
-    found = []
-    for at, learner in enumerate(learners):
-        mine = [other for other in range(len(learners)) if structure(learners[other].objective) == _kind(learner)]
-        objective = merged([learners[other].objective for other in mine])
-        told = [_taught(learners[other], batches[other]) for other in mine]
+    losses = _losses(learners, output, batches)
+    torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+    logits = _in_eval_mode(stack, torch.stack([batch.inputs for batch in batches]))
+    return [
+        _seen(stack.network, output.logits[at], loss, logits[at], of=lambda tensor, at=at: tensor[at])  # type: ignore[misc]
+        for at, loss in enumerate(losses)
+    ]
+
+
+def _losses(learners: Sequence[Learner], output: ModelOutput, batches: Sequence[Batch]) -> list[Tensor]:
+    """The loss of each learner, those of one structure computed together."""
+    found: dict[int, Tensor] = {}
+    for kind in {_kind(learner) for learner in learners}:
+        mine = [at for at, learner in enumerate(learners) if _kind(learner) == kind]
+        told = [_taught(learners[at], batches[at]) for at in mine]
         taught = _stacked_output([one for one in told if one is not None]) if told[0] is not None else None
         part = ModelOutput(output.logits[mine], {name: value[mine] for name, value in output.features.items()})
-        loss = objective(part, taught, stacked([batches[other] for other in mine]), 0).loss[mine.index(at)]
-        found.append(torch.cat([output.logits[at].flatten(), loss.reshape(1)]).detach())
-    return found
+        objective = merged([learners[at].objective for at in mine])
+        value = objective(part, taught, stacked([batches[at] for at in mine]), 0)
+        found.update(zip(mine, value.loss.expand(len(mine)), strict=True))
+    return [found[at] for at in range(len(learners))]
 
 
-def _alone(learner: Learner) -> Tensor:
+def _alone(learner: Learner) -> Seen:
     network: nn.Module = copy.deepcopy(learner.network).train()
+    network.zero_grad()
     batch = _batch(learner)
     with global_stream(_dropout_seed(learner)):
         output = as_output(network(batch.inputs))
     loss = learner.objective(output, _taught(learner, batch), batch, 0).loss
-    return torch.cat([output.logits.flatten(), loss.reshape(1)]).detach()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return _seen(network, output.logits, loss, _in_eval_mode(network, batch.inputs), of=lambda tensor: tensor)
 
 
-def _kind(learner: Learner) -> object:
+def _in_eval_mode(network: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.no_grad():
+        return as_output(network.eval()(inputs)).logits
+
+
+def _seen(network: nn.Module, said: Tensor, loss: Tensor, logits: Tensor, *, of: Callable[[Tensor], Tensor]) -> Seen:
+    """What is compared.
+
+    Args:
+        network: after a backward pass.
+        said: its logits in train mode.
+        loss: its loss.
+        logits: its logits in eval mode, after that step's batch.
+        of: the learner's part of the network's tensors.
+    """
+    gradients = {name: of(p.grad) for name, p in network.named_parameters() if p.grad is not None}
+    return {
+        "losses": {"logits": said.detach(), "loss": loss.detach()},
+        "gradients": gradients,
+        "buffers": {name: of(buffer) for name, buffer in network.named_buffers()},
+        "logits in eval mode": {"logits": logits},
+    }
+
+
+def _kind(learner: Learner) -> Structure:
     return structure(learner.objective)
 
 
@@ -106,7 +166,7 @@ def _dropout_seed(learner: Learner) -> int:
 
 def _batch(learner: Learner) -> Batch:
     source = Source(learner.train, role=learner.role, seed=learner.seed, views=learner.recipe.views)
-    size = min(learner.recipe.batch_size, 64)
+    size = min(learner.recipe.batch_size, ROWS)
     batches = TrainingBatches([source], batch_size=size, device=torch.device("cpu"))
     return next(iter(next(iter(batches))))
 

@@ -3,6 +3,7 @@
 That every family, term, optimizer and schedule gives the same stacked and alone is a contract (tests/contracts).
 """
 
+import copy
 import dataclasses
 
 import pytest
@@ -10,6 +11,7 @@ import tiny_data
 import torch
 from torch import nn
 
+from kdlab.objectives import Objective, TermSpec, term
 from kdlab.training import NonFiniteLossError
 from kdlab.training.stackable import stack_problem
 
@@ -242,6 +244,76 @@ class Noisy(nn.Module):
 def test_a_network_that_vmap_cannot_do_runs_alone(kit, kind):
     learners = [kit.learner(kind()) for _ in range(2)]
     assert f"{kind.__name__} does not run under vmap" in stack_problem(learners)
+
+
+class Averaging(nn.Module):
+    """A network that replaces a buffer: ``vmap`` drops what is no change in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, inputs):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * inputs[:, 0].detach().mean(0)
+        return self.layer(inputs[:, 0] - self.mean)
+
+
+class Padded(nn.Module):
+    """An embedding with a padding row, which ``vmap`` gives a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(4, 5, padding_idx=0)
+        self.layer = nn.Linear(40, 3)
+
+    def forward(self, inputs):
+        return self.layer(self.embedding(inputs[:, 0].long().clamp(0, 3)).flatten(1))
+
+
+class Aside(nn.Module):
+    """A network that keeps its weight in a list beside its parameters, where no stack finds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+        self.kept = [self.layer.weight]
+
+    def forward(self, inputs):
+        return nn.functional.linear(inputs[:, 0], self.kept[0], self.layer.bias)
+
+
+@pytest.mark.parametrize(("kind", "what"), [(Averaging, "buffers"), (Padded, "gradients"), (Aside, "gradients")])
+def test_a_network_that_a_stack_would_train_otherwise_runs_alone(kit, kind, what):
+    """All start from the same weights, as in a sweep over T: the losses of the first step are right."""
+    network = kind()
+    learners = [kit.learner(copy.deepcopy(network)) for _ in range(2)]
+    before = kit.bits(network)
+    assert stack_problem(learners) == f"{kind.__name__} gives other {what} in a stack than alone"
+    assert all(kit.same(kit.bits(one.network), before) for one in learners)
+
+
+@term()
+def mixing_students(student, teacher, batch, step):
+    """A user's term that averages over everybody."""
+    return (student.logits - student.logits.mean()).square().mean(-1)
+
+
+@term(student_needs=["features.penultimate"])
+def small_features(student, teacher, batch, step):
+    """A term that leaves the classifier untrained."""
+    return student.features["penultimate"].square().mean(-1)
+
+
+@pytest.mark.parametrize(("function", "what"), [(mixing_students, "losses"), (small_features, "gradients")])
+def test_every_choice_of_terms_is_tried_wherever_its_learners_stand(kit, function, what):
+    """A weight without a gradient would get one of zero beside others that train it, and AdamW would decay it."""
+    own = Objective({"own": TermSpec(function=function, weight=1.0, name="own")})
+    fits = varied(kit, 9)
+    assert stack_problem(fits) is None
+    learners = [dataclasses.replace(one, objective=own) if at in (2, 6) else one for at, one in enumerate(fits)]
+    assert f"gives other {what}" in stack_problem(learners)
 
 
 @pytest.mark.parametrize("count", [1, 3])
