@@ -7,6 +7,7 @@ from typing import Any
 from plots import COST, SWEEPS
 
 Entry = Mapping[str, Any]
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 _CURVES = {
     COST: (
         "by_size",
@@ -38,6 +39,34 @@ def page(entries: Sequence[Entry], curves: Mapping[str, Sequence[Entry]], files:
         *[_how(entry) for entry in entries],
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def in_readme(text: str, entries: Sequence[Entry], *, link: str) -> str:
+    """The README with its block of benchmarks written anew: the lines that have a bar, and where the rest stands.
+
+    Raises:
+        ValueError: it has no block, or a line is no result.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"no block {BEGIN} ... {END}")
+    barred = [entry for entry in entries if entry["must"] is not None]
+    if any(entry["quick"] for entry in barred):
+        raise ValueError("tiny numbers are no result")
+    words = (
+        "`make bench` measures this, both sides of a ratio in turn in one run (medians, in brackets least and "
+        "largest): MNIST-1D, student mlp 40-100-100-10, batch 100, 2,000 steps, teacher trained beforehand on both sides."
+    )
+    parts = [
+        "",
+        words,
+        "",
+        _machines(barred),
+        _table(barred) + f"\n[How each was measured, and the curves]({link}).",
+        "",
+    ]
+    return f"{before}{BEGIN}\n" + "\n".join(parts) + f"\n{END}{after}"
 
 
 def _machines(entries: Sequence[Entry]) -> str:

@@ -90,8 +90,8 @@ def main() -> int:
 
 
 def write(into: Path, bench: Bench, lines: list[Line], curves: dict[str, Any], *, failed: list[str]) -> None:
-    """Put lines and curves into the folder, beside what stands there, and write the page anew."""
-    from page import page
+    """Put lines and curves into the folder, beside what stands there; write the page and README's block anew."""
+    from page import BEGIN, END, in_readme, page
     from plots import draw
 
     into.mkdir(parents=True, exist_ok=True)
@@ -104,6 +104,11 @@ def write(into: Path, bench: Bench, lines: list[Line], curves: dict[str, Any], *
     (into / "curves.json").write_text(dump(known), encoding="utf-8")
     files = draw(into, known)
     (into / "index.md").write_text(page(entries, known, files), encoding="utf-8")
+    if into.absolute() == ROOT / "reports" / "benchmarks":
+        before = (ROOT / "README.md").read_text(encoding="utf-8")
+        if BEGIN in before and END in before:
+            after = in_readme(before, entries, link="reports/benchmarks/index.md")
+            (ROOT / "README.md").write_text(after, encoding="utf-8")
 
 
 def _asked() -> argparse.Namespace:

@@ -10,7 +10,7 @@ import time
 import pytest
 import watch
 from lines import BARS, Line, dump, line, merged, not_measured
-from page import page
+from page import in_readme, page
 from plots import draw
 from speed import GROUPS
 from watch import Watch, others, ratios, spread, tree_seconds
@@ -89,9 +89,11 @@ def test_a_disturbed_measurement_is_taken_again_and_the_last_is_kept_and_marked(
     watched = Watch(quiet=0.1, tries=3, pause=0)
     assert watched.measure(lambda: taken.append(1) or len(taken)) == 3
     assert (watched.discarded, watched.loaded, watched.load) == (2, False, 0.0)
-    watched.tries = 2
+    watched.tries, loads[:] = 2, [0.9, 0.9, 0.8, 0.0]
     assert watched.measure(lambda: taken.append(1) or len(taken)) == 5
     assert (watched.discarded, watched.loaded, watched.load) == (3, True, 0.9)
+    assert watched.measure(lambda: taken.append(1) or len(taken)) == 6  # it is known by now: no further tries
+    assert (watched.discarded, loads) == (3, [0.0])
     assert line("start", spread([1.0]), watched, "so").plain()["loaded"]
 
 
@@ -147,3 +149,18 @@ def test_page_and_figures_come_from_the_files_alone_and_repeat(tmp_path):
     assert any("**not measured: no room**" in row and row.endswith("| 9 | 14 | – |") for row in rows)
     assert "others kept at most 0.70 cores busy" in text
     assert all(path.name in text for path in first if path.suffix == ".png")
+
+
+def test_the_block_of_the_readme_holds_the_lines_with_a_bar_and_nothing_else_moves():
+    entries = [entry("single_run", 1.3), entry("bare_plain", 0.66)]
+    text = in_readme("above\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nbelow\n", entries, link="there.md")
+    assert text.startswith("above\n<!-- benchmarks -->\n")
+    assert text.endswith("(there.md).\n\n<!-- /benchmarks -->\nbelow\n")
+    assert "1.3x" in text
+    assert "old" not in text
+    assert "Bare loop" not in text
+    assert in_readme(text, entries, link="there.md") == text
+    with pytest.raises(ValueError, match="no block"):
+        in_readme("<!-- benchmarks -->", entries, link="there.md")
+    with pytest.raises(ValueError, match="tiny"):
+        in_readme(text, [{**entries[0], "quick": True}], link="there.md")

@@ -1,6 +1,7 @@
 """Was anybody else at work? The processor time of this process's tree against that of the whole machine.
 
-A measurement beside other load is discarded and taken again; after ``TRIES`` of them the last one is kept and says so.
+A measurement beside other load is discarded and taken again; after ``TRIES`` of them the last one is kept and says so,
+and the rest of that figure is taken once.
 Where the system does not tell (no ``/proc``), nothing is discarded and the load is unknown, not zero.
 """
 
@@ -108,8 +109,9 @@ class Watch:
     loaded: bool = False
 
     def measure(self, action: Callable[[], Any]) -> Any:
-        """What ``action`` gives in the first quiet try."""
-        for left in reversed(range(self.tries)):
+        """What ``action`` gives in the first quiet try; the last one where none was."""
+        tries = 1 if self.loaded else self.tries  # one that stayed disturbed says what the machine is like
+        for left in reversed(range(tries)):
             result, foreign = others(action)
             if foreign is None or foreign <= self.quiet or left == 0:
                 break
