@@ -62,8 +62,8 @@ def entry() -> None:
     Modules in the folder where the user stands can be named as targets, as under ``python -m``; behind all others, so
     that no file lying there takes the place of a library.
 
-    Threads that wait for their share of a stack sleep, unless the user said otherwise: on a busy machine those that spin
-    (the default of OpenMP) make a step ten times as slow. It is read once, when torch is imported.
+    Threads that wait for their share of a stack sleep, unless the user said otherwise: on a busy machine those that
+    spin (the default of OpenMP) make a step ten times as slow. It is read once, when torch is imported.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")

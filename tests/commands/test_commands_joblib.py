@@ -31,7 +31,7 @@ def test_the_results_are_those_of_the_basic_launcher(kdlab):
     told = [line for line in beside.out.splitlines() if "validation/accuracy 0." in line]
     assert len(told) == 2, "every point says what the metric is that a sweep gets back"
     found = kdlab.records()
-    assert kdlab.tiny(*words, "store.root=alone").code == 0
+    assert kdlab.tiny(*words, "store.root=alone", "hydra/launcher=basic").code == 0
     (kdlab.here / "runs").rename(kdlab.here / "beside")
     (kdlab.here / "alone").rename(kdlab.here / "runs")
     alone = kdlab.records()
