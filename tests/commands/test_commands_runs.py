@@ -49,6 +49,7 @@ def test_the_path_of_the_run_is_the_last_line_and_nothing_else_is_littered(kdlab
         "runs",
         "runs/locks",
         "runs/splits",
+        "runs/teacher_outputs",
         "runs/wandb",
         "runs/hydra",
         *(f"runs/{run_id}" for run_id in kdlab.ids()),
