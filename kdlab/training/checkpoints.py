@@ -25,11 +25,13 @@ STACKED, SINGLE = "student.network.", "student."
 OF_A_TENSOR = ("step", "mu_product", "eta", "mu")
 """What torch's elementwise optimizers keep once for a tensor: NAdam's product of momenta, ASGD's rate and average."""
 Span = tuple[int, int, bool]
-"""A group of a stack: first student, the one behind the last, and whether its leaves hold all of them."""
+"""A group of a stack: first student, the one behind the last, and whether its leaves keep the axis of the students."""
 
 
 class EpochCheckpoint(Checkpoint):
     """Saves a checkpoint at the end of an epoch once ``every_seconds`` have passed, so that a killed run goes on.
+
+    A learner that diverged keeps the one it had: tried again, it diverges again, as it does alone.
 
     At epoch ends only: a loader resumed in mid-epoch would silently replay batches. The files hold tensors and plain
     Python, so they load with ``weights_only=True``. As a ``Checkpoint`` it comes after the module's own hook: the
@@ -55,7 +57,10 @@ class EpochCheckpoint(Checkpoint):
         saved = state_of(trainer, pl_module)
         share = (time.monotonic() - self._began) / len(self.paths)
         parts = parted(saved, spans=self.spans) if len(self.paths) > 1 else [saved]
-        for path, before, part in zip(self.paths, self.before, parts, strict=True):
+        diverged = getattr(pl_module, "errors", {})  # frozen: taken up, it would end as if nothing had been
+        for at, (path, before, part) in enumerate(zip(self.paths, self.before, parts, strict=True)):
+            if at in diverged:
+                continue
             partial = path.with_suffix(".partial")
             torch.save({**part, OURS: {"format": FORMAT, "seconds": before + share}}, partial)
             partial.replace(path)
@@ -133,7 +138,7 @@ def parted(saved: Mapping[str, Any], *, spans: Sequence[Span]) -> list[dict[str,
             weights = {
                 name.replace(STACKED, SINGLE, 1): tensor[at].clone() for name, tensor in saved["state_dict"].items()
             }
-            own = _state_of(optimizer, at - start, size=stop - start, whole=whole)
+            own = _state_of(optimizer, at - start) if whole else optimizer
             found.append({**saved, "state_dict": weights, "optimizer_states": [own], "lr_schedulers": [schedule]})
     return found
 
@@ -152,40 +157,30 @@ def joined(saved: Sequence[Mapping[str, Any]], *, spans: Sequence[Span]) -> dict
     }
     optimizers, schedules = [], []
     for start, stop, whole in spans:
-        optimizers.append(_joined_state([one["optimizer_states"][0] for one in saved[start:stop]], whole=whole))
+        states = [one["optimizer_states"][0] for one in saved[start:stop]]
+        optimizers.append(_joined_state(states) if whole else states[0])
         schedules.append(saved[start]["lr_schedulers"][0])
     return {**saved[0], "state_dict": weights, "optimizer_states": optimizers, "lr_schedulers": schedules}
 
 
-def _state_of(optimizer: Mapping[str, Any], at: int, *, size: int, whole: bool) -> dict[str, Any]:
-    """One student's part of the state of an optimizer that steps ``size`` of them."""
-    state, (group,) = optimizer["state"], optimizer["param_groups"]
-    if whole:
-        count = len(group["params"])
-        own = {
-            number: {key: value if _is_shared(key, value) else value[at].clone() for key, value in entry.items()}
-            for number, entry in state.items()
-        }
-    else:
-        count = len(group["params"]) // size
-        own = {number: state[at * count + number] for number in range(count) if at * count + number in state}
-    return {"state": own, "param_groups": [{**group, "params": list(range(count))}]}
+def _state_of(optimizer: Mapping[str, Any], at: int) -> dict[str, Any]:
+    """One student's part of the state of an optimizer that steps several."""
+    own = {
+        number: {key: value if _is_shared(key, value) else value[at].clone() for key, value in entry.items()}
+        for number, entry in optimizer["state"].items()
+    }
+    return {"state": own, "param_groups": optimizer["param_groups"]}
 
 
-def _joined_state(states: Sequence[Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:
-    (group,) = states[0]["param_groups"]
-    count = len(group["params"])
-    if whole:
-        state = {
-            number: {
-                key: value if _is_shared(key, value) else torch.stack([one["state"][number][key] for one in states])
-                for key, value in entry.items()
-            }
-            for number, entry in states[0]["state"].items()
+def _joined_state(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    state = {
+        number: {
+            key: value if _is_shared(key, value) else torch.stack([one["state"][number][key] for one in states])
+            for key, value in entry.items()
         }
-        return {"state": state, "param_groups": [group]}
-    state = {at * count + number: entry for at, one in enumerate(states) for number, entry in one["state"].items()}
-    return {"state": state, "param_groups": [{**group, "params": list(range(count * len(states)))}]}
+        for number, entry in states[0]["state"].items()
+    }
+    return {"state": state, "param_groups": states[0]["param_groups"]}
 
 
 def _is_shared(key: str, value: Any) -> bool:

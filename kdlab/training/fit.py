@@ -26,6 +26,7 @@ from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
 from kdlab.training.monitor import NonFiniteLossError
 from kdlab.training.optimizers import spans_of
 from kdlab.training.stack_module import StackModule, order_of
+from kdlab.training.stackable import difference
 
 DEFAULT = Runtime()
 
@@ -46,7 +47,7 @@ def fit(learners: Sequence[Learner], *, num_classes: int, runtime: Runtime = DEF
         How it went for each. One whose loss was not finite has an ``error``; it stops nobody else.
 
     Raises:
-        UserError: an augmentation does not fit the data, or the teacher; the learners cannot be one stack.
+        UserError: an augmentation does not fit the data, or the teacher; learners differ in what they must share.
         KeyboardInterrupt: the user's; Lightning's own way out would be ``exit(1)`` with Ctrl-C disarmed.
     """
     _check(learners, num_classes=num_classes)
@@ -95,6 +96,8 @@ def _fit(learners: Sequence[Learner], runtime: Runtime) -> list[Fitted]:
 
 
 def _check(learners: Sequence[Learner], *, num_classes: int) -> None:
+    if (name := difference(learners)) is not None:
+        raise UserError(f"{len(learners)} learners cannot be trained together: they differ in {name}")
     for learner in learners:
         teacher = learner.teacher
         if teacher is not None and teacher.num_classes != num_classes:

@@ -1,9 +1,9 @@
-"""Optimizers of a stack: one for all students that share a recipe, over leaves that share the memory of the stack.
+"""Optimizers of a stack, over leaves that share the memory of the stack.
 
 torch's optimizers know one learning rate for each group of parameters. Students with the same optimizer and schedule
 therefore lie side by side in the stack and are stepped together, as slices of the stacked tensors, where the optimizer
-treats every element by itself; others (Adafactor, Muon, a user's own) get every student's tensors one by one. Both are
-what the student alone would have got.
+treats every element by itself. Others (Adafactor, Muon, a user's own, which may look at all of its parameters at once)
+are built once for every student, over its tensors. Both do what the student alone would have got.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +29,8 @@ class Group(NamedTuple):
     """The students ``start`` to ``stop`` of a stack, who share optimizer and schedule.
 
     Args:
-        leaves: what the optimizer steps: ``[stop - start, ...]`` each, or one for each student and parameter in turn.
-        whole: whether leaves hold all students of the group.
+        leaves: what the optimizer steps: ``[stop - start, ...]`` each, or the tensors of one student as it has them.
+        whole: whether leaves keep the axis of the students.
     """
 
     start: int
@@ -69,9 +69,9 @@ def recipe_key(recipe: Recipe) -> str:
 def spans_of(recipes: Sequence[Recipe]) -> list[Span]:
     """The groups of learners ordered by ``recipe_key``, one optimizer and one schedule each."""
     keys = [recipe_key(recipe) for recipe in recipes]
-    starts = [at for at, key in enumerate(keys) if at == 0 or key != keys[at - 1]]
-    stops = [*starts[1:], len(keys)]
-    return [(start, stop, is_elementwise(recipes[start].optimizer)) for start, stop in zip(starts, stops, strict=True)]
+    whole = [is_elementwise(recipe.optimizer) for recipe in recipes]
+    starts = [at for at, key in enumerate(keys) if at == 0 or key != keys[at - 1] or not whole[at]]
+    return [(start, stop, whole[start]) for start, stop in zip(starts, [*starts[1:], len(keys)], strict=True)]
 
 
 def groups_of(stack: Stack, recipes: Sequence[Recipe]) -> list[Group]:
@@ -81,7 +81,7 @@ def groups_of(stack: Stack, recipes: Sequence[Recipe]) -> list[Group]:
         if whole:
             leaves = stack.trained() if stop - start == stack.size else stack.leaves(start, stop)
         else:
-            leaves = [nn.Parameter(p.detach()[at]) for at in range(start, stop) for p in stack.trained()]
+            leaves = [nn.Parameter(p.detach()[start]) for p in stack.trained()]
         found.append(Group(start, stop, leaves, whole))
     return found
 
@@ -92,29 +92,17 @@ def hand_gradients(stack: Stack, groups: Sequence[Group]) -> None:
     for group in groups:
         if group.leaves[0] is parameters[0]:
             continue
-        for leaf, parameter, where in _pairs(group, parameters):
+        where = slice(group.start, group.stop) if group.whole else group.start
+        for leaf, parameter in zip(group.leaves, parameters, strict=True):
             leaf.grad = None if parameter.grad is None else parameter.grad[where]
 
 
-def forget_student(stack: Stack, groups: Sequence[Group], optimizers: Sequence[Any], *, at: int) -> None:
+def forget_student(groups: Sequence[Group], optimizers: Sequence[Any], *, at: int) -> None:
     """Zero what the optimizers remember of one student."""
-    parameters = stack.trained()
     for group, optimizer in zip(groups, optimizers, strict=True):
         if not group.start <= at < group.stop:
             continue
-        for leaf, _, where in _pairs(group, parameters):
+        for leaf in group.leaves:
             for value in optimizer.state.get(leaf, {}).values():
                 if isinstance(value, torch.Tensor) and value.shape == leaf.shape:
-                    if group.whole:
-                        value[at - group.start].zero_()
-                    elif where == at:
-                        value.zero_()
-
-
-def _pairs(group: Group, parameters: Sequence[nn.Parameter]) -> list[tuple[nn.Parameter, nn.Parameter, Any]]:
-    """Every leaf of a group with its stacked parameter and where it lies in it."""
-    if group.whole:
-        where = slice(group.start, group.stop)
-        return [(leaf, parameter, where) for leaf, parameter in zip(group.leaves, parameters, strict=True)]
-    students = [(at, parameter) for at in range(group.start, group.stop) for parameter in parameters]
-    return [(leaf, parameter, at) for leaf, (at, parameter) in zip(group.leaves, students, strict=True)]
+                    (value[at - group.start] if group.whole else value).zero_()

@@ -118,7 +118,8 @@ class StackModule(pl.LightningModule):
             self._groups = groups_of(self.student, [learner.recipe for learner in self.learners])
             parts = [(group.leaves, self.learners[group.start].recipe) for group in self._groups]
         else:
-            parts = [(list(self.student.parameters()), self.recipe)]
+            # frozen parameters stay out, as in a stack, or checkpoints would not fit each other
+            parts = [([one for one in self.student.parameters() if one.requires_grad], self.recipe)]
         built = []
         for leaves, recipe in parts:
             optimizer, schedule = build_optimizer(
@@ -300,7 +301,7 @@ class StackModule(pl.LightningModule):
             raise self.monitor.errors[at]
         assert isinstance(self.student, Stack)
         self._keep(self.student, at)
-        forget_student(self.student, self._groups, self._optimizers, at=at)
+        forget_student(self._groups, self._optimizers, at=at)
 
     def _keep(self, stack: Stack, at: int) -> None:
         now = {name: tensor.detach()[at] for name, tensor in tensors_of(stack.network).items()}
@@ -309,7 +310,7 @@ class StackModule(pl.LightningModule):
 
     def _hold_frozen(self, stack: Stack) -> None:
         for at, tensors in self._kept.items():
-            forget_student(stack, self._groups, self._optimizers, at=at)
+            forget_student(self._groups, self._optimizers, at=at)
             with torch.no_grad():
                 for name, tensor in tensors_of(stack.network).items():
                     tensor[at].copy_(tensors[name])

@@ -33,9 +33,8 @@ def stack_problem(learners: Sequence[Learner]) -> str | None:
     if len(learners) < 2:
         return None
     first = learners[0]
-    for name, of in _SHARED.items():
-        if any(of(learner) != of(first) for learner in learners):
-            return f"they differ in {name}"
+    if (name := difference(learners)) is not None:
+        return f"they differ in {name}"
     if first.recipe.precision == "16-mixed":
         return "training.precision = '16-mixed' scales one loss"
     for learner in learners:
@@ -55,6 +54,14 @@ def stack_problem(learners: Sequence[Learner]) -> str | None:
         for what in one:
             if not _agree(whole[what], one[what]):
                 return f"{type(first.network).__name__} gives other {what} in a stack than alone"
+    return None
+
+
+def difference(learners: Sequence[Learner]) -> str | None:
+    """What learners must share and do not, None where they share all of it."""
+    for name, of in _SHARED.items():
+        if any(of(learner) != of(learners[0]) for learner in learners[1:]):
+            return name
     return None
 
 

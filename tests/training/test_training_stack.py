@@ -11,6 +11,7 @@ import tiny_data
 import torch
 from torch import nn
 
+from kdlab.errors import UserError
 from kdlab.objectives import Objective, TermSpec, term
 from kdlab.training import NonFiniteLossError
 from kdlab.training.stackable import stack_problem
@@ -153,6 +154,61 @@ def test_a_killed_stack_goes_on_from_each_ones_checkpoint_whole_in_part_or_alone
         assert [row[3] for row in resumed[at].sinks[0].rows] == pytest.approx([row[3] for row in expected], rel=1e-9)
 
 
+def test_one_that_diverged_is_not_taken_up_as_if_it_had_not(kit, tmp_path):
+    def make(rate):
+        found = wild(kit, rate, steps=40)
+        return [dataclasses.replace(one, checkpoint=tmp_path / f"{at}.ckpt") for at, one in enumerate(found)]
+
+    first = kit.fit_all(make(1e30), checkpoint_every_seconds=1e-9)
+    assert first[4].error is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{at}.ckpt" for at in range(4)]
+    (again,) = kit.fit_all(make(1e30)[4:])
+    assert (again.resumed_from, str(again.error)) == (0, str(first[4].error))
+
+
+def with_frozen_layer(kit, tmp_path, **changes):
+    found = [kit.learner(kit.network(at), seed=at, recipe=kit.recipe(steps=17), sinks=[kit.Log()]) for at in range(3)]
+    for one in found:
+        one.network.blocks[0].affine.requires_grad_(False)
+    return [dataclasses.replace(one, checkpoint=tmp_path / f"{at}.ckpt", **changes) for at, one in enumerate(found)]
+
+
+@pytest.mark.parametrize("which", [[0], [0, 1, 2]])
+def test_frozen_layers_stay_and_checkpoints_of_stack_and_single_fit_each_other(kit, tmp_path, which):
+    started = kit.network(0).blocks[0].affine.weight
+    for part in [[0, 1, 2]] if which == [0] else [[0], [1], [2]]:
+        learners = with_frozen_layer(kit, tmp_path, sinks=[CutAt(10)])
+        with pytest.raises(CutOffError):
+            kit.fit_all([learners[at] for at in part], checkpoint_every_seconds=1e-9)
+    learners = with_frozen_layer(kit, tmp_path)
+    fitted = kit.fit_all([learners[at] for at in which])
+    assert {(one.resumed_from, one.steps) for one in fitted} == {(5, 17)}
+    assert torch.equal(learners[0].network.blocks[0].affine.weight, started)
+
+
+class Coupled(torch.optim.Optimizer):
+    """A user's optimizer whose step depends on all of its parameters, as Prodigy's and LAMB's do."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            norm = torch.stack([parameter.grad.norm() for parameter in group["params"]]).norm()
+            for parameter in group["params"]:
+                parameter.sub_(group["lr"] * parameter.grad / norm)
+        return loss
+
+
+def test_an_optimizer_that_looks_at_all_of_its_parameters_sees_those_of_one_learner(kit):
+    compare(kit, lambda: varied(kit, 3, optimizers=[{"_target_": f"{__name__}.Coupled", "lr": 0.1}]))
+
+
 def test_a_stack_of_one_holds_the_plain_network(kit):
     from kdlab.training import stack_module
 
@@ -216,6 +272,8 @@ def test_what_does_not_fit_together_is_told_and_what_fits_is_not(kit):
           for one in fits], "LBFGS"),
     ):  # fmt: skip
         assert words in stack_problem(learners)
+    with pytest.raises(UserError, match="cannot be trained together: they differ in training"):
+        kit.fit_all(changed(1, recipe=dataclasses.replace(recipe, steps=13)))
 
 
 class Mixing(nn.Module):
