@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.data.dataset import Examples
-from kdlab.experiments.lab import Lab, device_of
+from kdlab.experiments.lab import Lab, device_of, say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network
@@ -32,14 +32,24 @@ def most_together(group: Sequence[PlannedRun], lab: Lab) -> int:
     wanted = config.stack.max_size
     if wanted != "auto" or len(group) < 2:
         return min(len(group), len(group) if wanted == "auto" else wanted)
-    dataset, teacher = lab.dataset(config), config.teacher
-    if group[0].role == "teacher":
+    try:
+        each = _step_bytes_of(group[0], lab)
+    except Exception as error:  # of its data, network or optimizer: told of each run, where it counts
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        say(f"  {len(group)} networks are trained one after the other: {told}")
+        return 1
+    return fitting(each, free=free_bytes(device_of(config)), files=file_limit())
+
+
+def _step_bytes_of(planned: PlannedRun, lab: Lab) -> int:
+    config, teacher = planned.config, planned.config.teacher
+    dataset = lab.dataset(config)
+    if planned.role == "teacher":
         assert teacher is not None
         network, recipe = build_teacher_network(config, dataset), teacher.effective_training()
     else:
         network, recipe = build_student(config, dataset), config.shown_training()
-    each = step_bytes(network, dataset.train, recipe)
-    return fitting(each, free=free_bytes(device_of(config)), files=file_limit())
+    return step_bytes(network, dataset.train, recipe)
 
 
 def fitting(each: int, *, free: int, files: float) -> int:
@@ -69,7 +79,7 @@ def step_bytes(network: nn.Module, examples: Examples, recipe: TrainingConfig) -
     loss.backward()  # type: ignore[no-untyped-call]
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = build(recipe.optimizer, trained)
-    optimizer.step()
+    optimizer.step(lambda: loss)  # L-BFGS asks for it
     state = [value for of_weight in optimizer.state.values() for value in of_weight.values()]
     wide = 2 if recipe.precision == "64-true" else 1
     total = _bytes(weights) + _bytes(trained) + _bytes([one for one in state if isinstance(one, Tensor)])

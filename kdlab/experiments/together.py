@@ -90,9 +90,7 @@ def obtain_together(group: Sequence[Wanted], lab: Lab, put: Put) -> None:
         try:
             _make(missing, lab, put, opened)
         except BaseException as error:
-            for sitting in opened:
-                sitting.fail(error)
-            raise
+            raise _fail_all(opened, error) from None
 
 
 def _try(wanted: Wanted, put: Put, work: Callable[[], RunRecord]) -> None:
@@ -198,5 +196,23 @@ def _finish(one: _Open, trained: Trained, put: Put) -> None:
 
 
 def _end(wanted: Wanted, sitting: Sitting, error: Exception, put: Put) -> None:
-    sitting.fail(error)
+    _fail(sitting, error)
     put(wanted.run_id, error)
+
+
+def _fail(sitting: Sitting, error: BaseException) -> None:
+    """Write the record of a run that failed; where its tracker cannot be closed that is told and stops nobody else."""
+    try:
+        sitting.fail(error)
+    except Exception as another:
+        say(f"  run {sitting.planned.run_id} could not be closed ({type(another).__name__}: {another})")
+
+
+def _fail_all(sittings: Sequence[Sitting], error: BaseException) -> BaseException:
+    """Write the records of all that are open, though Ctrl-C come again meanwhile. Returns what is to be raised."""
+    for sitting in sittings:
+        try:
+            _fail(sitting, error)
+        except BaseException as another:
+            error = another
+    return error

@@ -9,6 +9,7 @@ import torch
 from plain_config import QUALITIES, config
 from torch import nn
 
+from kdlab.errors import UserError
 from kdlab.experiments import fitting, runs, stack_size, together
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import Plan, plan, plan_teacher
@@ -222,6 +223,19 @@ def test_what_cannot_be_one_stack_is_said_and_trained_alone(bench, monkeypatch, 
     assert "3 networks are trained one after the other: they are too proud" in capsys.readouterr().out
 
 
+def test_points_whose_step_cannot_be_measured_fail_by_themselves(bench, capsys):
+    broken = {"student": {"_target_": "kdlab.models.MLP", "width": -3}}
+    outcomes = run_points(points_of({}, {"temperature": 4}, broken, {**broken, "temperature": 2}), bench.lab)
+    assert [getattr(one, "status", type(one)) for one in outcomes] == ["finished"] * 2 + [UserError] * 2
+    assert "2 networks are trained one after the other: UserError: student.width = -3" in capsys.readouterr().out
+
+
+def test_an_optimizer_that_asks_for_the_loss_is_trained_alone(bench, capsys):
+    lbfgs = {"training__optimizer": {"_target_": "torch.optim.LBFGS", "lr": 0.1}, "training__steps": 3}
+    assert [one.status for one in run_points(points_of({}, {"temperature": 4}, **lbfgs), bench.lab)] == ["finished"] * 2
+    assert "torch.optim.LBFGS asks for the loss several times a step" in capsys.readouterr().out
+
+
 class Tracker(NullTracker):
     """Counts what is begun and ended."""
 
@@ -260,6 +274,34 @@ def test_each_run_is_tracked_once_and_ctrl_c_ends_all_that_are_open(tmp_path, mo
         assert one.metrics["validation/nll"] == pytest.approx(other.metrics["validation/nll"], abs=1e-5)
     roles = {run_id: lab.store.load(run_id).role for run_id in lab.store.ids()}
     assert Counter(lab.tracker.begun) == {run_id: 1 if role == "teacher" else 2 for run_id, role in roles.items()}
+
+
+@pytest.mark.parametrize("said", [OSError("the server is gone"), KeyboardInterrupt()])
+def test_ctrl_c_ends_all_that_are_open_though_one_cannot_be_closed(tmp_path, monkeypatch, said):
+    lab = Lab(Store(tmp_path / "runs"), Tracker())
+
+    def interrupted(self, metrics, *, step, epoch):
+        if "train/terms/soft_targets" in metrics:
+            raise KeyboardInterrupt
+
+    def stuck(summary, *, tables, failed):
+        raise said
+
+    start = lab.tracker.start
+
+    def started(*, run_id, **told):
+        run = start(run_id=run_id, **told)
+        if len(lab.tracker.begun) == 2:  # the teacher is the first
+            run.finish = stuck
+        return run
+
+    monkeypatch.setattr(runs._HistorySink, "log", interrupted)
+    monkeypatch.setattr(lab.tracker, "start", started)
+    with pytest.raises(KeyboardInterrupt):
+        run_points(points_of({}, {"temperature": 4}), lab)
+    assert len(lab.tracker.ended) == len(lab.tracker.begun) - 1 == 3
+    records = [lab.store.load(run_id) for run_id in lab.tracker.begun[1:]]
+    assert [record.error["message"] for record in records] == ["interrupted by the user"] * 3
 
 
 def sweep(root, barrier, told):
