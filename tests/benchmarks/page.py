@@ -56,7 +56,8 @@ def in_readme(text: str, entries: Sequence[Entry], *, link: str) -> str:
         raise ValueError("tiny numbers are no result")
     words = (
         "`make bench` measures this, both sides of a ratio in turn in one run (medians, in brackets least and "
-        "largest): MNIST-1D, student mlp 40-100-100-10, batch 100, 2,000 steps, teacher trained beforehand on both sides."
+        "largest): MNIST-1D, student mlp 40-100-100-10, batch 100, 2,000 steps, teacher trained "
+        "beforehand on both sides."
     )
     parts = [
         "",
