@@ -20,7 +20,7 @@ from kdlab.training.stackable import stack_problem
 FROM, OPTIM, RATES = "kdlab.models.", "torch.optim.", "torch.optim.lr_scheduler."
 ADAMW = {"_target_": OPTIM + "AdamW", "lr": 0.003, "weight_decay": 0.01}
 COSINE = {"_target_": RATES + "CosineAnnealingLR"}
-STEPS, K, CLASSES = 200, 3, 3
+STEPS, K, CLASSES = 200, 2, 3
 
 MLP = ({"_target_": FROM + "MLP", "width": 6, "norm": "batch", "dropout": 0.2}, (1, 8))
 FAMILIES = {
@@ -92,7 +92,7 @@ def learners(*, family=MLP, terms=None, optimizers=(ADAMW,), schedules=(COSINE,)
         recipe = Recipe(steps, 10, optimizers[at % len(optimizers)], schedules[at % len(schedules)],
                         gradient_clip_norm=[None, 0.5][at % 2], precision=precision)  # fmt: skip
         network = build_model(spec, **known, seed_value=at)
-        found.append(Learner(network, Objective.from_specs(own), train, validation, recipe, "student", at // 2,
+        found.append(Learner(network, Objective.from_specs(own), train, validation, recipe, "student", at,
                              teacher=teachers[at % 2], sinks=[Log()]))  # fmt: skip
     return found
 
