@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from kdlab.arrays import FloatArray as FloatArray
+from kdlab.arrays import IntArray as IntArray
 
 
 class Batch(NamedTuple):

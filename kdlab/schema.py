@@ -240,13 +240,15 @@ class RunConfig(Section):
         return self.training.model_copy(update={"views": self.teacher.cache.views})
 
 
-def read_config(plain: Mapping[str, Any], *, sound: dict[str, Any] | None = None) -> RunConfig:
+def read_config(plain: Mapping[str, Any], *, sound: dict[str, Any] | None = None, targets: bool = True) -> RunConfig:
     """The typed config of a resolved mapping.
 
     Args:
         plain: the mapping.
         sound: sections of other configs that were found sound, by what they say; those of this one are added. The
             points of a sweep share most of theirs, and only what lies between the sections is checked for each.
+        targets: False leaves out what needs the networks and terms themselves, and with them torch: for a command that
+            trains nothing and lets none of this be set.
 
     Raises:
         ConfigError: with every mistake: unknown keys, wrong types, values out of range, targets that do not exist or do
@@ -261,10 +263,10 @@ def read_config(plain: Mapping[str, Any], *, sound: dict[str, Any] | None = None
         config = RunConfig.model_validate({**copy.deepcopy(new), **known, "plain": dict(plain)})
     except ValidationError as error:
         problems += [_message(detail) for detail in error.errors(include_url=False)]
-    problems += _target_problems(new)
+    problems += _target_problems(new) if targets else []
     problems += [f"{key} = {value}: must be a finite number" for key, value in _infinite(new)]
     if config is not None:
-        problems += _cross_problems(config)
+        problems += _cross_problems(config) if targets else []
     if problems:
         raise ConfigError("\n".join(_once(problems)))
     assert config is not None

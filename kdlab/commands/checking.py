@@ -28,8 +28,8 @@ _ABSENT = object()
 _CHOOSE_KNOBS = ("objective", "teacher/quality")
 
 
-def read(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> RunConfig:
-    """The typed config of a single run, as ``kdlab run`` reads it.
+def read(overrides: Sequence[str], *, config_dir: str | Path | None = None, targets: bool = True) -> RunConfig:
+    """The typed config of a single run, as ``kdlab run`` reads it; ``targets`` as ``kdlab.schema.read_config`` has it.
 
     Raises:
         UserError: every mistake: in the grammar, in names, keys, types, ranges, and knobs that nothing reads.
@@ -40,7 +40,7 @@ def read(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> R
         cfg, absent = composer.compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError("\n".join(explain_hydra(error))) from error
-    return checked(cfg, overrides, composer=composer, absent=absent)
+    return checked(cfg, overrides, composer=composer, absent=absent, targets=targets)
 
 
 def checked(
@@ -50,6 +50,7 @@ def checked(
     composer: Composer,
     absent: Sequence[str] = (),
     kind: str = "run",
+    targets: bool = True,
 ) -> RunConfig:
     """The typed config of a composed one, and no override that it does not read.
 
@@ -59,6 +60,7 @@ def checked(
         composer: to see which other choice would read a key.
         absent: those of ``overrides`` whose key the config does not have.
         kind: ``run`` or ``teacher``.
+        targets: as ``kdlab.schema.read_config`` has it.
 
     Raises:
         UserError: every mistake, one a line.
@@ -72,7 +74,7 @@ def checked(
             beside = [line for line in overrides if line != override.input_line]
             problems.append(unread_problem(override.key_or_group, value, beside=beside, composer=composer, kind=kind))
     try:
-        config = typed(cfg)
+        config = typed(cfg, targets=targets)
     except UserError as error:
         problems += str(error).splitlines()
     if problems:
@@ -167,14 +169,14 @@ def _groups(cfg: DictConfig) -> list[str]:
     return [name for name in dict.fromkeys(chosen) if section_of(name) not in ("hydra", "sweeps", "size")]
 
 
-def typed(cfg: DictConfig) -> RunConfig:
-    """The typed config of an unresolved one.
+def typed(cfg: DictConfig, *, targets: bool = True) -> RunConfig:
+    """The typed config of an unresolved one; ``targets`` as ``kdlab.schema.read_config`` has it.
 
     Raises:
         UserError: every mistake, one a line.
     """
     try:
-        return read_config(resolved(cfg))
+        return read_config(resolved(cfg), targets=targets)
     except UserError as error:
         raise UserError("\n".join(_causes(str(error).splitlines(), raw_config(cfg)))) from error
 
@@ -253,7 +255,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 def register_resolvers() -> None:
     """Make ``${one_minus:x}`` known to OmegaConf."""
-    from kdlab.objectives import one_minus
+    from kdlab.rounding import one_minus
 
     def resolver(value: Any) -> Any:
         """What is no number passes unchanged: the schema names the key it came from."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kdlab.commands.table import Column, show
 from kdlab.commands.wording import first_line
-from kdlab.experiments.lab import say
+from kdlab.saying import say
 
 if TYPE_CHECKING:
     from kdlab.reporting.aggregate import ResultRow, Summary

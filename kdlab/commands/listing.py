@@ -21,10 +21,10 @@ from kdlab.commands.knobs import BOOKKEEPING, section_of
 from kdlab.commands.reading import settings
 from kdlab.commands.table import Column, on_terminal, show
 from kdlab.errors import UserError, nearest
-from kdlab.experiments.lab import say
 from kdlab.records import studies
 from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
+from kdlab.saying import say
 
 NAMES = ("run", "role", "status", "data", "arm", "quality", "seed", "study", "phase", "error")
 FLAGS = ("--csv",)

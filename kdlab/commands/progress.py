@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from kdlab.commands.planning import Point
 from kdlab.commands.wording import duration, first_line
 from kdlab.errors import UserError
-from kdlab.experiments.lab import say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.records.store import CONFIG, HISTORY, RECORD, Store, read_record
+from kdlab.saying import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.errors import UserError, nearest
-from kdlab.experiments.lab import say
 from kdlab.records.store import Store
+from kdlab.saying import say
 from kdlab.schema import RunConfig
 
 
@@ -57,7 +57,7 @@ def settings(overrides: Sequence[str], *, command: str, reads: Sequence[str]) ->
     if outside:
         why = ": the network is trained" if command == "evaluate" else ""
         raise UserError(f"{command}: {', '.join(outside)} cannot be set here, only {', '.join(reads)}{why}")
-    return read(overrides)
+    return read(overrides, targets=command == "evaluate")
 
 
 def evaluate(words: list[str]) -> int:

@@ -9,7 +9,7 @@ import yaml
 from kdlab.commands.places import resource
 from kdlab.commands.reading import parse, settings
 from kdlab.errors import UserError
-from kdlab.experiments.lab import say
+from kdlab.saying import say
 
 WORDS = ("question", "hypothesis", "cost", "says")
 

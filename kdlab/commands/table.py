@@ -91,7 +91,7 @@ def cut(widths: Sequence[int], floors: Sequence[int], *, width: int) -> list[int
 
 def show(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: drawn by rich and cut to the terminal's width, or plain and whole where nobody sees it."""
-    from kdlab.experiments.lab import say
+    from kdlab.saying import say
 
     if not on_terminal():
         say(table_text(columns, rows))

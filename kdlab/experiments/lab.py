@@ -1,7 +1,6 @@
 """The lab: what the runs of one process share, and the small services every run needs."""
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,19 +14,12 @@ from kdlab.evaluation.scored import Scored
 from kdlab.outputs import Predictions
 from kdlab.records.identity import canonical_json
 from kdlab.records.store import Store
+from kdlab.saying import say as say
 from kdlab.schema import RunConfig
 from kdlab.tracking.base import Tracker
 
 _REMEMBERED_BYTES = 2**28
 """What teachers may take of the memory: 28 of them on mnist1d, 9 MB each."""
-
-
-def say(text: str) -> None:
-    """Print a line for the user; a closed pipe (``kdlab sweep X | head``) must not fail a run."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - nobody reads any more; later prints vanish too
 
 
 @dataclass

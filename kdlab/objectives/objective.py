@@ -18,6 +18,7 @@ from kdlab import targets
 from kdlab.errors import UserError, nearest
 from kdlab.objectives.marks import Reduction, non_negative, reduce_rows, rule_errors
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
+from kdlab.rounding import one_minus as one_minus
 
 PROVIDED = ("student", "teacher", "batch", "step")
 KEY = "objective.terms"
@@ -196,15 +197,6 @@ def weighted(value: Tensor, *, weight: float | Tensor) -> Tensor:
         return weight * value
     weight = weight.to(device=value.device, dtype=value.dtype)
     return weight * torch.where(weight == 0, 0, value)
-
-
-def one_minus(value: float) -> float:
-    """``1 - value`` rounded at 12 digits: 1 - 0.9 is 0.1, not 0.09999999999999998.
-
-    >>> one_minus(0.9)
-    0.1
-    """
-    return round(1 - value, 12)
 
 
 def distillation(*, temperature: float, alpha: float, t2_scaling: bool = True) -> Objective:

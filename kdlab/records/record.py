@@ -1,6 +1,7 @@
 """RunRecord: everything one run measured, in one versioned value that survives a round trip through JSON."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -80,12 +81,17 @@ class RunRecord:
         version = data.get("schema_version")
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise ValueError(f"schema_version {version!r}: this kdlab reads versions up to {SCHEMA_VERSION}")
-        known = {f.name for f in dataclasses.fields(cls)}
-        missing = [
-            f.name
-            for f in dataclasses.fields(cls)
-            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in data
-        ]
+        known, needed = _fields()
+        missing = [name for name in needed if name not in data]
         if missing:
             raise ValueError(f"not a record: {', '.join(missing)} missing")
         return cls(**{key: value for key, value in data.items() if key in known})
+
+
+@functools.cache  # a report reads ten thousand records
+def _fields() -> tuple[frozenset[str], tuple[str, ...]]:
+    """The names of all fields, and of those without a default."""
+    fields = dataclasses.fields(RunRecord)
+    none = dataclasses.MISSING
+    needed = tuple(f.name for f in fields if f.default is none and f.default_factory is none)
+    return frozenset(f.name for f in fields), needed

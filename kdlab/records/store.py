@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from kdlab.errors import UserError, nearest
 from kdlab.records.atomic import write_text
 from kdlab.records.identity import RUN_ID_LENGTH
+from kdlab.records.parsing import parse_json
 from kdlab.records.record import RunRecord
 
 RECORD, CONFIG, CHECKPOINT, HISTORY = "record.json", "config.yaml", "checkpoint.ckpt", "history.jsonl"
@@ -38,7 +39,7 @@ def read_record(folder: Path) -> RunRecord | None:
     """
     path = folder / RECORD
     try:
-        return RunRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return RunRecord.from_json(parse_json(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, AttributeError, NotADirectoryError) as error:

@@ -148,36 +148,23 @@ def _test_ratios(runs: Iterable[Line]) -> dict[str, float | None]:
     return ratios
 
 
-def seeds_of(run: Line) -> tuple[int | None, int | None, int | None]:
-    """(data seed, teacher seed, student seed) of a run; a teacher's own seed stands where a student's does."""
-    seeds = run["seeds"]
-    if run["role"] == "teacher":
-        return seeds.get("data"), None, seeds.get("teacher")
-    return seeds.get("data"), seeds.get("teacher"), seeds.get("student")
-
-
-def _row_of(run: Line, value: float, *, has_teacher: bool) -> Row:
-    data, teacher, student = seeds_of(run)
-    return Row(data, teacher if has_teacher else None, student, value)
-
-
 def metric_rows(group: Group, metric: str) -> list[Row]:
     """The rows of a metric over a group; runs where it is undefined are left out."""
     return [
-        _row_of(run, run["metrics"][metric], has_teacher=group.has_teacher)
-        for run in group.runs
-        if run["metrics"].get(metric) is not None
+        Row(*seeds, value)
+        for seeds, run in zip(group.units, group.runs, strict=True)
+        if (value := run["metrics"].get(metric)) is not None
     ]
 
 
 def twin_rows(group: Group, by_id: Mapping[str, Line], metric: str) -> list[Row]:
     """Student minus its own scratch twin."""
     rows = []
-    for run in group.runs:
+    for seeds, run in zip(group.units, group.runs, strict=True):
         twin = by_id.get(run.get("twin") or "")
         value, other = run["metrics"].get(metric), twin["metrics"].get(metric) if twin else None
         if value is not None and other is not None and twin is not None and twin["status"] == "finished":
-            rows.append(_row_of(run, value - other, has_teacher=group.has_teacher))
+            rows.append(Row(*seeds, value - other))
     return rows
 
 
@@ -232,10 +219,10 @@ def _row(group: Group, test_ratio: float | None, level: float, comparisons: Sequ
 def _retained(group: Group, test_ratio: float | None, level: float) -> Interval | None:
     """Mean student accuracy over mean teacher accuracy; the teacher's is accuracy minus accuracy_vs_teacher."""
     rows, teacher = [], []
-    for run in group.runs:
+    for seeds, run in zip(group.units, group.runs, strict=True):
         accuracy, beside = run["metrics"].get("test/accuracy"), run["metrics"].get("test/accuracy_vs_teacher")
         if accuracy is not None and beside is not None and group.role != "teacher":
-            rows.append(_row_of(run, accuracy, has_teacher=group.has_teacher))
+            rows.append(Row(*seeds, accuracy))
             teacher.append(accuracy - beside)
     return ratio_interval(rows, teacher, level=level, test_ratio=test_ratio) if rows else None
 

@@ -14,9 +14,32 @@ from typing import Any
 
 import numpy as np
 
+from kdlab.records.parsing import parse_json
 from kdlab.records.record import RunRecord
 
 Line = dict[str, Any]
+
+
+class WrittenLine(Line):
+    """A line that knows its text, so that it is dumped once; to change it make a plain copy, ``{**line, ...}``."""
+
+    __slots__ = ("text",)
+    text: str
+
+    @classmethod
+    def of(cls, line: Line, text: str) -> "WrittenLine":
+        """``line`` with the text that :func:`dump_line` gives of it."""
+        made = cls(line)
+        made.text = text
+        return made
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise TypeError(f"{key}: a line that is written is changed in a copy of it")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copies, also deep ones and those of another process, are plain."""
+        return dict, (dict(self),)
+
 
 MOST_BYTES = 12_000
 SLICES_WITHIN = 16
@@ -53,13 +76,18 @@ def significant(value: float, *, digits: int = 6) -> float:
 
 def plain(value: Any) -> Any:
     """Plain Python for JSON: floats at 6 significant digits, non-finite ones None, strings without absolute paths."""
-    kind = type(value)
-    if kind is list:  # these four make nearly all of a record, and a report may read ten thousand
-        return [plain(item) for item in value]
-    if kind is float and math.isfinite(value):
-        return float(f"{value:.6g}")
-    if kind is int or value is None:
+    kind = type(value)  # those of JSON come first: they make all of a record, and a report may read ten thousand
+    if kind is float:
+        return _six(value)
+    if kind is int or kind is bool or value is None:
         return value
+    if kind is str:
+        return without_paths(value)
+    if kind is dict:
+        items = ((without_paths(str(key)), value[key]) for key in sorted(value, key=str))
+        return {key: _six(item) if type(item) is float else plain(item) for key, item in items}
+    if kind is list:
+        return [_six(item) if type(item) is float else plain(item) for item in value]
     if isinstance(value, bool | int):
         return value
     if isinstance(value, float | np.floating):
@@ -71,6 +99,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [plain(item) for item in value]
     return without_paths(str(value))
+
+
+def _six(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def override_key(override: str) -> str:
@@ -87,16 +119,23 @@ def decimate(points: Sequence[Sequence[float]], *, most: int = MOST_POINTS) -> l
     """At most so many points of a curve, evenly spread, first and last kept."""
     if len(points) <= most:
         return [list(point) for point in points]
-    return [list(points[i]) for i in np.unique(np.linspace(0, len(points) - 1, most).round().astype(int))]
+    return [list(points[i]) for i in _spread(len(points), most)]
 
 
-def _undefined(record: RunRecord) -> dict[str, list[str]]:
+@functools.lru_cache(maxsize=1024)
+def _spread(num_points: int, most: int) -> tuple[int, ...]:
+    """At most so many positions, evenly spread, first and last among them."""
+    return tuple(np.unique(np.linspace(0, num_points - 1, most).round().astype(int)).tolist())
+
+
+@functools.lru_cache(maxsize=1024)  # the records of a study have few ways to lack a metric
+def _undefined(metrics: tuple[str, ...], reasons: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
     """Reason -> keys; ``*/agreement`` stands for every key of the record that ends so."""
     ends: dict[str, set[str]] = {}
-    for key in record.metrics:
+    for key in metrics:
         ends.setdefault(key.rsplit("/", 1)[-1], set()).add(key)
     by_reason: dict[str, set[str]] = {}
-    for key, reason in record.metrics_undefined.items():
+    for key, reason in reasons:
         by_reason.setdefault(without_paths(reason), set()).add(key)
     grouped = {}
     for reason, keys in by_reason.items():
@@ -115,7 +154,7 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"id": teacher.get("id"), "quality": plain(teacher.get("quality")), "targets": plain(kept)}
 
 
-def compact(record: RunRecord, members: Iterable[Mapping[str, Any]]) -> Line:
+def compact(record: RunRecord, members: Iterable[Mapping[str, Any]]) -> WrittenLine:
     """The line of one run.
 
     Args:
@@ -140,7 +179,7 @@ def compact(record: RunRecord, members: Iterable[Mapping[str, Any]]) -> Line:
         "members": _sorted_members(_member(member) for member in members),
         "identity": plain(record.identity_config),
         "metrics": plain(record.metrics),
-        "undefined": _undefined(record),
+        "undefined": _undefined(tuple(record.metrics), tuple(record.metrics_undefined.items())),
         "sizes": {name: int(sum(record.bins[name]["count"])) for name in SIZED_SETS if name in record.bins},
         "bins": {"test": plain(record.bins["test"])} if "test" in record.bins else {},
         "slices": plain(record.slices),
@@ -165,21 +204,27 @@ def most_bytes(num_slices: int) -> int:
     return MOST_BYTES + BYTES_A_SLICE * max(0, num_slices - SLICES_WITHIN)
 
 
-def _within_size(line: Line, curves: Mapping[str, list[list[float]]]) -> Line:
+def _within_size(line: Line, curves: Mapping[str, list[list[float]]]) -> WrittenLine:
     """The line with as many curve points as fit: first fewer points, then fewer curves, then no null metrics."""
     allowed = most_bytes(len(line["slices"]))
-    without = size_of({**line, "curves": {}}) - len("{}")
+    names = list(line)
+    place = names.index("curves")
+    before, after = ({name: line[name] for name in part} for part in (names[:place], names[place + 1 :]))
+    around = [_dump(part)[1:-1] for part in (before, after)]
     known = {key: plain(curves[key]) for key in sorted(curves)}
-    for most in (MOST_POINTS, 30, 20, 10):
+    longest = max(map(len, known.values()), default=0)
+    for most in (MOST_POINTS, *(fewer for fewer in (30, 20, 10) if fewer < longest)):
         line["curves"] = {key: decimate(points, most=most) for key, points in known.items()}
-        if without + size_of(line["curves"]) <= allowed:
-            return line
+        curves_here = f'"curves":{_dump(line["curves"])}'
+        text = "{" + ",".join(part for part in (around[0], curves_here, around[1]) if part) + "}"
+        if num_bytes(text) <= allowed:
+            return WrittenLine.of(line, text)
     line["curves"] = {key: points for key, points in line["curves"].items() if key == "validation/accuracy"}
     if size_of(line) > allowed:
         line["metrics"] = {key: value for key, value in line["metrics"].items() if value is not None}
     if size_of(line) > allowed:
         raise ValueError(f"the compact record of run {line['run_id']} has {size_of(line)} bytes, allowed: {allowed}")
-    return line
+    return WrittenLine.of(line, dump_line(line))
 
 
 def _member(member: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,6 +233,9 @@ def _member(member: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sorted_members(members: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    members = list(members)
+    if len(members) < 2:
+        return members
     unique = {json.dumps(member, sort_keys=True): member for member in members}
     return [unique[key] for key in sorted(unique)]
 
@@ -237,7 +285,8 @@ def merge(
             runs[new["run_id"]] = new
             continue
         base = old if old["status"] == "finished" and new["status"] != "finished" else new
-        runs[new["run_id"]] = {**base, "members": _sorted_members([*old["members"], *new["members"]])}
+        members = _sorted_members([*old["members"], *new["members"]])
+        runs[new["run_id"]] = base if members == base["members"] else {**base, "members": members}
     return [chosen, *(runs[run_id] for run_id in sorted(runs))]
 
 
@@ -254,12 +303,25 @@ def split_lines(lines: Iterable[Line]) -> tuple[Line | None, list[Line]]:
 
 def dump_line(line: Line) -> str:
     """One line of ``records.jsonl``: the keys in the order they have, no spaces, never NaN."""
-    return json.dumps(line, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return line.text if isinstance(line, WrittenLine) else _dump(line)
+
+
+_dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def as_read(line: Line) -> Line:
+    """The line as it will be read: one that knows its text is that already, all others go through theirs."""
+    return line if isinstance(line, WrittenLine) else parse_line(dump_line(line))
 
 
 def size_of(line: Line) -> int:
     """Bytes of the line."""
-    return len(dump_line(line).encode())
+    return num_bytes(dump_line(line))
+
+
+def num_bytes(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def dump_lines(lines: Iterable[Line]) -> str:
@@ -273,12 +335,22 @@ def read_lines(path: Path) -> list[Line]:
     Raises:
         ValueError: a line is not JSON (the message names file and line).
     """
-    lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines: list[Line] = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not text.strip():
             continue
         try:
-            lines.append(json.loads(text))
+            lines.append(parse_line(text))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path.name} line {number} is not JSON: {error.msg}") from error
     return lines
+
+
+def parse_line(text: str) -> Line:
+    """A line of ``records.jsonl``, with its text where that is as :func:`dump_line` writes it.
+
+    A text with spaces between its parts, or with a NaN, was not written by it: its line is dumped anew.
+    """
+    line: Line = parse_json(text)
+    ours = text.startswith('{"kind":"run",') and text.endswith("}") and "NaN" not in text and "Infinity" not in text
+    return WrittenLine.of(line, text) if ours else line

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kdlab.outputs import FloatArray
-from kdlab.reporting.aggregate import ResultRow, Summary, seeds_of
+from kdlab.arrays import FloatArray
+from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.canvas import (
     CYCLE,
     FAINT,
@@ -23,7 +23,7 @@ from kdlab.reporting.canvas import (
     style,
 )
 from kdlab.reporting.effects import draw_effects
-from kdlab.reporting.groups import number, short_names, varied_knobs
+from kdlab.reporting.groups import number, seeds_of, short_names, varied_knobs
 from kdlab.reporting.heat_map import draw_heat_maps, numeric_axes
 from kdlab.reporting.intervals import Interval, Row, interval
 from kdlab.reporting.tables import slice_columns, slice_names

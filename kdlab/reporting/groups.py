@@ -5,6 +5,7 @@ arm. A group is named after the overrides its points were asked for; where two n
 tell them apart are added.
 """
 
+import functools
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 
 from kdlab.records.identity import without_neutral
 from kdlab.reporting.compact import Line, override_key
+from kdlab.reporting.intervals import Seeds
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
@@ -55,10 +57,24 @@ class Group:
     points: tuple[Mapping[str, str], ...] = ()
     seeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @functools.cached_property
+    def units(self) -> tuple[Seeds, ...]:
+        """(data seed, teacher seed, student seed) of every run; the teacher's only where it is told apart."""
+        seeds = (seeds_of(run) for run in self.runs)
+        return tuple((data, teacher if self.has_teacher else None, student) for data, teacher, student in seeds)
+
     @property
     def has_teacher(self) -> bool:
         """False for scratch students and the uniform control: they pair on the student seed alone."""
         return self.role == "student" and self.quality != "uniform"
+
+
+def seeds_of(run: Line) -> Seeds:
+    """(data seed, teacher seed, student seed) of a run; a teacher's own seed stands where a student's does."""
+    seeds = run["seeds"]
+    if run["role"] == "teacher":
+        return seeds.get("data"), None, seeds.get("teacher")
+    return seeds.get("data"), seeds.get("teacher"), seeds.get("student")
 
 
 def is_seed(key: str) -> bool:
@@ -79,7 +95,9 @@ def quality_of(run: Line) -> str | None:
 
 def without_seeds(value: Any) -> Any:
     """The identity config without every mapping under a key ``seeds``; 4.0 reads as 4."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str | int) or value is None:  # nearly all, and cheaper to tell than a mapping
+        return value
+    if isinstance(value, dict | Mapping):
         return {key: without_seeds(item) for key, item in value.items() if key != "seeds"}
     if isinstance(value, list):
         return [without_seeds(item) for item in value]

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from kdlab.outputs import FloatArray, IntArray
+from kdlab.arrays import FloatArray, IntArray
 
 Case = Literal["pairs", "pinned", "teachers", "crossed", "students", "none"]
 

@@ -6,7 +6,6 @@ result come from the sweep file (``study.says``); no file here is edited by hand
 
 import contextlib
 import gc
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from typing import NamedTuple
 from kdlab.errors import UserError, nearest
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
-from kdlab.reporting.compact import Line, dump_lines, read_lines
+from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
 from kdlab.reporting.readme import readme_text
 from kdlab.reporting.tables import (
     Table,
@@ -58,6 +57,7 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
+@collector_off()
 def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -> ReportResult:
     """Write ``records.jsonl``, ``README.md``, ``tables/`` and ``figures/`` of a study.
 
@@ -66,9 +66,8 @@ def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -
         lines: the lines of ``records.jsonl``, header first.
         figures: False leaves the figures out (they take seconds).
     """
-    with collector_off():
-        text = dump_lines(lines)
-        summary = summarize(json.loads(line) for line in text.splitlines())  # read as a clone will read it
+    lines = [as_read(line) for line in lines]  # as a clone will read them
+    text, summary = dump_lines(lines), summarize(lines)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RECORDS, text)
     tables = _tables(summary)

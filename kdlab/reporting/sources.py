@@ -1,5 +1,6 @@
 """From the store to the lines of a report: the glue between full records and compact ones."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kdlab.errors import UserError, nearest
@@ -44,15 +45,18 @@ def study_lines(store_root: Path, report_root: Path, name: str, *, prune: bool =
     return merge(existing, {"name": name, **study.header}, compacts, prune=prune)
 
 
-def _with_relatives(store: Store, run_ids: dict[str, list[dict[str, object]]]) -> list[RunRecord]:
-    """The records of these runs that exist, and of the twins, teachers and parents they refer to."""
-    found: dict[str, RunRecord] = {}
+def _with_relatives(store: Store, run_ids: Iterable[str]) -> Iterator[RunRecord]:
+    """The records of these runs that exist, and of the twins, teachers and parents they refer to, one at a time.
+
+    A record is ten times its compact line: ten thousand of them are not held at once.
+    """
+    found: set[str] = set()
     waiting = list(run_ids)
     while waiting:
         run_id = waiting.pop()
         if run_id in found or (record := store.find(run_id)) is None:
             continue
-        found[run_id] = record
+        found.add(run_id)
+        yield record
         teacher = (record.teacher or {}).get("id")
         waiting += [other for other in (record.twin, record.parent, teacher) if other]
-    return [found[run_id] for run_id in sorted(found)]

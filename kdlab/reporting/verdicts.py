@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from kdlab.outputs import FloatArray
+from kdlab.arrays import FloatArray
 from kdlab.reporting.intervals import Interval
 
 Word = Literal["no difference", "better", "worse", "inconclusive"]

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*(ROOT / "kdlab").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
 
-EVERYWHERE = {"outputs", "streams", "targets", "tempering", "errors", "keys"}
+EVERYWHERE = {"arrays", "outputs", "streams", "targets", "tempering", "errors", "keys", "rounding", "saying"}
 ALLOWED = {
     "data": set(),
     "models": set(),
