@@ -46,6 +46,8 @@ def unread(
 
 def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: str) -> bool:
     section, _, rest = key.partition(".")
+    if section not in ("data", "teacher", *_OF_STUDENTS):
+        return True  # said first: whether a term needs a teacher is asked of the term, and that loads torch
     teaches = kind == "teacher" or _learns_from_teacher(raw)
     if key == "objective.temperature" and teaches and _teacher_reads_temperature(raw):
         return True
