@@ -12,7 +12,7 @@ import torch
 
 from kdlab.objectives.objective import Objective, TermSpec
 
-Structure = tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
+Structure = tuple[tuple[str, Any, tuple[tuple[str, str], ...]], ...]
 
 
 def structure(objective: Objective) -> Structure:
@@ -23,7 +23,7 @@ def structure(objective: Objective) -> Structure:
     found = []
     for spec in objective.active:
         fixed = sorted((knob, repr(value)) for knob, value in spec.knobs.items() if knob not in _per_student(spec))
-        found.append((spec.name, f"{spec.marked.__module__}.{spec.marked.__qualname__}", tuple(fixed)))
+        found.append((spec.name, spec.marked, tuple(fixed)))  # itself: two closures may have one name
     return tuple(found)
 
 

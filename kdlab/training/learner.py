@@ -90,7 +90,7 @@ class Fitted:
         steps: optimizer steps done.
         resumed_from: the step it was taken up at, 0 for a fresh one.
         device: the kind of device.
-        error: why it stopped early: its loss was not finite. Its network holds the last finite weights.
+        error: why it stopped early: its loss was not finite. In a stack its network holds weights from before.
     """
 
     seconds: float

@@ -95,6 +95,8 @@ class StackModule(pl.LightningModule):
         self.recipe = learners[0].recipe
         self.monitor = LossMonitor()
         self._answers: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._hits: list[Tensor] = []
+        self._before: dict[str, Tensor] = {}
         self._kept: dict[int, dict[str, Tensor]] = {}
         self._groups: list[Group] = []
         #: What a cut-off fit is taken up from.
@@ -172,7 +174,7 @@ class StackModule(pl.LightningModule):
         epoch = self.trainer.current_epoch
         self.batches.epoch = epoch
         self.monitor.reset()
-        self._answers.clear()
+        self._hits.clear()
         seeds = [stream_seed(one.role, "dropout", one.seed, epoch=epoch) for one in self.learners]
         if isinstance(self.student, Stack):
             self.student.begin_dropout(seeds)
@@ -188,11 +190,12 @@ class StackModule(pl.LightningModule):
         self._before = self._snapshot()
         for rows in batch:
             if self.global_step >= self.recipe.steps:
-                return
+                break
             self._step(rows)
             progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
             progress.increment_ready()
             progress.increment_completed()
+        self._count_hits()
 
     def _step(self, rows: Batch) -> None:
         if not isinstance(self.student, Stack):
@@ -221,8 +224,7 @@ class StackModule(pl.LightningModule):
             parameter.grad = None
         output, whole = self._forward(rows)
         losses, terms = self._losses(output, rows, whole)
-        for at in self.monitor.add(self.global_step, losses, terms):
-            self._freeze(at)
+        self._freeze(self.monitor.add(self.global_step, losses, terms))
         self._answers.append((output.logits.detach().argmax(-1), whole.main_labels, whole.labelled))
         total = losses.sum()
         (total if self._scaler is None else self._scaler.scale(total)).backward()
@@ -275,7 +277,7 @@ class StackModule(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.student.parameters(), float(self._clips[0]))
             return
         gradients = [parameter.grad for parameter in self.student.trained() if parameter.grad is not None]
-        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        norms = torch.stack([gradient.reshape(self.size, -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         factors = (self._clips.to(norms) / (norms + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
@@ -283,25 +285,35 @@ class StackModule(pl.LightningModule):
     # --- learners that diverge ----------------------------------------------------------------------------------------
 
     def _snapshot(self) -> dict[str, Tensor]:
-        """The students as they were before a chunk, to go back to where the first bad loss came with bad weights."""
+        """The students as they were before a chunk, to go back to where the first bad loss came with bad weights.
+
+        One whose weights are bad already (its gradient was, in the last step) stays as it was a chunk earlier.
+        """
         if not isinstance(self.student, Stack):
             return {}
-        return {name: tensor.detach().clone() for name, tensor in tensors_of(self.student.network).items()}
+        now = {name: tensor.detach().clone() for name, tensor in tensors_of(self.student.network).items()}
+        if not self._before:
+            return now
+        finite = torch.stack([value.view(len(value), -1).isfinite().all(1) for value in now.values()]).all(0)
+        return {
+            name: torch.where(finite.view(-1, *[1] * (value.ndim - 1)), value, self._before[name])
+            for name, value in now.items()
+        }
 
-    def _freeze(self, at: int) -> None:
-        """Keep a learner at its last finite weights from here on; alone, or with all others frozen, training ends.
+    def _freeze(self, found: Sequence[int]) -> None:
+        """Keep learners at their last finite weights from here on; alone, or with all others frozen, training ends.
 
         Raises:
             NonFiniteLossError: nobody is left.
         """
-        if len(self.monitor.errors) == self.size:
-            if isinstance(self.student, Stack):
+        if isinstance(self.student, Stack):
+            for at in found:
                 self._keep(self.student, at)
+                forget_student(self._groups, self._optimizers, at=at)
+        if found and len(self.monitor.errors) == self.size:
+            if isinstance(self.student, Stack):
                 self._hold_frozen(self.student)
-            raise self.monitor.errors[at]
-        assert isinstance(self.student, Stack)
-        self._keep(self.student, at)
-        forget_student(self._groups, self._optimizers, at=at)
+            raise self.monitor.errors[found[0]]
 
     def _keep(self, stack: Stack, at: int) -> None:
         now = {name: tensor.detach()[at] for name, tensor in tensors_of(stack.network).items()}
@@ -324,8 +336,7 @@ class StackModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Publish what the epoch accumulated, and how the learners do on their validation sets."""
-        for at in self.monitor.look():
-            self._freeze(at)
+        self._freeze(self.monitor.look())
         found = [{f"train/{name}": mean for name, mean in means.items()} for means in self.monitor.means()]
         for values, accuracy, rate in zip(found, self._running_accuracy(), self._rates(), strict=True):
             values |= {"train/running_accuracy": accuracy, "train/lr": rate}
@@ -335,13 +346,17 @@ class StackModule(pl.LightningModule):
                 values |= measured
         self._publish(found)
 
-    def _running_accuracy(self) -> list[float]:
-        hits: list[Tensor] = []
-        counts: list[Tensor] = []
+    def _count_hits(self) -> None:
+        """Count the right answers of a chunk, beside all: kept for an epoch, answers would outgrow a stack."""
         for answers, labels, labelled in self._answers:
-            hits.append(((answers == labels) & labelled).sum(-1))
-            counts.append(labelled.sum(-1))
-        return (torch.stack(hits).sum(0).double() / torch.stack(counts).sum(0)).reshape(-1).tolist()
+            hits = ((answers == labels) & labelled).sum(-1)
+            self._hits.append(torch.stack([hits, labelled.sum(-1)]))
+        self._answers.clear()
+
+    def _running_accuracy(self) -> list[float]:
+        hits, counts = torch.stack(self._hits).sum(0)
+        shares: list[float] = (hits.double() / counts).reshape(-1).tolist()
+        return shares
 
     def _rates(self) -> list[float]:
         spans = zip(self.spans, self._optimizers, strict=True)

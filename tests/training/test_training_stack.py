@@ -13,7 +13,9 @@ from torch import nn
 
 from kdlab.errors import UserError
 from kdlab.objectives import Objective, TermSpec, term
+from kdlab.streams import global_stream
 from kdlab.training import NonFiniteLossError
+from kdlab.training.batches import CHUNK
 from kdlab.training.stackable import stack_problem
 
 ADAMW = {"_target_": "torch.optim.AdamW", "lr": 0.01, "weight_decay": 0.01}
@@ -120,6 +122,71 @@ def test_when_all_diverge_training_ends_and_everyone_has_a_reason(kit):
     fitted = kit.fit_all(learners)
     assert all(isinstance(one.error, NonFiniteLossError) for one in fitted)
     assert all(one.steps < 5000 for one in fitted)
+
+
+class BadGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs):
+        return inputs.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * float("nan")
+
+
+def small_logits(bad_step):
+    """A term whose gradient is NaN at one step; its loss is so at the next."""
+
+    @term()
+    def small(student, teacher, batch, step):
+        logits = BadGradient.apply(student.logits) if step == bad_step else student.logits
+        return logits.square().mean(-1)
+
+    return Objective({"small": TermSpec(function=small, weight=1.0, name="small")})
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("step", [0, 3, CHUNK - 1])
+def test_a_bad_gradient_after_a_finite_loss_leaves_weights_from_before(kit, step, whole):
+    def make():
+        rows = tiny_data.examples(10 * (CHUNK + 5))
+        return [dataclasses.replace(one, train=rows, teacher=None,
+                                    objective=small_logits(step if whole or at == 1 else -1))
+                for at, one in enumerate(varied(kit, 3, steps=CHUNK + 5))]  # fmt: skip
+
+    learners, others = make(), make()
+    fitted = kit.fit_all(learners)
+    assert [one.error is None for one in fitted] == ([False] * 3 if whole else [True, False, True])
+    assert f"not finite at step {step + 1}: term small" in str(fitted[1].error)
+    for one in learners:
+        assert all(bool(value.isfinite().all()) for value in one.network.state_dict().values())
+    if not whole:
+        kit.fit_all(others[:1])
+        assert torch.allclose(learners[0].network.head.weight, others[0].network.head.weight, rtol=1e-6)
+
+
+class Scaled(nn.Module):
+    """A network with a parameter without axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.5))
+        self.layer = nn.Linear(8, 3)
+
+    def forward(self, inputs):
+        return self.scale * self.layer(inputs[:, 0])
+
+
+def test_parameters_without_axes_are_clipped_too(kit):
+    def make():
+        with global_stream(0):
+            networks = [Scaled() for _ in range(3)]
+        return [
+            dataclasses.replace(one, network=networks[at])
+            for at, one in enumerate(varied(kit, 3, clips=[0.1, None, 0.5]))
+        ]
+
+    compare(kit, make)
 
 
 class CutOffError(Exception):
