@@ -1,7 +1,6 @@
 """``kdlab run``, ``sweep`` and ``teacher``: hand over to Hydra, in the form Hydra wants."""
 
 import argparse
-import gc
 import importlib.util
 import os
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from kdlab.commands.importing import collector_off
 from kdlab.commands.places import names_under, resource
 from kdlab.commands.wording import option_of
 from kdlab.errors import UserError, nearest
@@ -63,16 +63,14 @@ def _parse(words: Sequence[str], *, command: str) -> argparse.Namespace:
 
 
 def _hydra(args: argparse.Namespace, *, kind: str) -> int:
-    gc.disable()  # a fifth of the start-up is the collector looking at modules that stay
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach our own handler
-    from hydra import version
-    from hydra._internal.utils import _run_hydra, get_args_parser
+    with collector_off():
+        from hydra import version
+        from hydra._internal.utils import _run_hydra, get_args_parser
 
-    from kdlab.commands import jobs
-    from kdlab.commands.sweeping import dry, first_point
+        from kdlab.commands import jobs
+        from kdlab.commands.sweeping import dry, first_point
 
-    gc.freeze()
-    gc.enable()
     check_sweep_names(args.overrides, config_dir=args.config_dir)
     check_extras(args.overrides)
     shows = args.cfg is not None or args.info is not None

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from kdlab.commands.checking import checked, typed
 from kdlab.commands.composing import Composer, config_dir_of, make_loader
 from kdlab.commands.grid import key_of
+from kdlab.commands.importing import load_training
 from kdlab.commands.knobs import BOOKKEEPING, section_of
 from kdlab.commands.launching import BASIC_LAUNCHER
 from kdlab.commands.progress import is_drawn_elsewhere, is_watched
@@ -127,6 +128,7 @@ def _asked() -> list[str]:
 
 def run_config(config: RunConfig, overrides: list[str], *, alone: bool = True) -> RunRecord:
     """Find or make the run of a config; the path of its folder is the last line printed."""
+    load_training()
     from kdlab.experiments.again import is_up_to_date
     from kdlab.experiments.plan import plan
     from kdlab.experiments.preflight import preflight
