@@ -86,7 +86,9 @@ def _agree(whole: Mapping[str, Tensor], one: Mapping[str, Tensor]) -> bool:
 
 
 _SHARED: dict[str, Callable[[Learner], object]] = {
-    "the sizes of their networks": lambda one: [(n, tuple(p.shape)) for n, p in one.network.named_parameters()],
+    "the sizes of their networks, or what of them trains": lambda one: [
+        (name, tuple(p.shape), p.requires_grad) for name, p in one.network.named_parameters()
+    ],
     "training.steps": lambda one: one.recipe.steps,
     "training.batch_size": lambda one: one.recipe.batch_size,
     "training.precision": lambda one: one.recipe.precision,

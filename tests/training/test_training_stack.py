@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kdlab.errors import UserError
-from kdlab.objectives import Objective, TermSpec, term
+from kdlab.objectives import Objective, TermSpec, hard_labels, term
 from kdlab.streams import global_stream
 from kdlab.training import NonFiniteLossError
 from kdlab.training.batches import CHUNK
@@ -177,6 +177,18 @@ class Scaled(nn.Module):
         return self.scale * self.layer(inputs[:, 0])
 
 
+def test_a_gradient_without_bounds_of_one_who_is_not_clipped_stays_as_it_is(kit):
+    def make():
+        far = Objective({"far": TermSpec(function=hard_labels, weight=1e25, name="far")})
+        found = varied(kit, 3, clips=[0.1, None, 0.1], precision="32-true", norm="none", dropout=0.0)
+        return [dataclasses.replace(found[0], objective=far), dataclasses.replace(found[1], objective=far)]
+
+    together, alone = make(), make()
+    assert [one.error for one in kit.fit_all(together)] == [None, None]
+    kit.fit_all(alone[1:])
+    assert torch.allclose(together[1].network.head.weight, alone[1].network.head.weight)
+
+
 def test_parameters_without_axes_are_clipped_too(kit):
     def make():
         with global_stream(0):
@@ -335,6 +347,7 @@ def test_what_does_not_fit_together_is_told_and_what_fits_is_not(kit):
         (changed(1, recipe=dataclasses.replace(recipe, batch_size=7)), "differ in training.batch_size"),
         (changed(1, train=tiny_data.examples(40)), "sizes of their training sets"),
         (changed(1, network=kit.network(1, norm="none")), "sizes of their networks"),
+        (changed(1, network=kit.network(1).requires_grad_(False)), "what of them trains"),
         ([dataclasses.replace(one, recipe=dataclasses.replace(recipe, optimizer={"_target_": "torch.optim.LBFGS"}))
           for one in fits], "LBFGS"),
     ):  # fmt: skip
