@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from kdlab.data.dataset import Examples
 from kdlab.evaluation.machine import training_marker
 from kdlab.experiments.assess import predict_together
@@ -100,8 +102,15 @@ def examined(lessons: Sequence[Lesson], trained: Sequence[Trained | Exception]) 
         batch_size=config.evaluation.batch_size,
         device=device,
     )
+    together = True
     for one in trained:
-        yield replace(one, predictions=next(said)) if isinstance(one, Trained) else one
+        predictions = None
+        if isinstance(one, Trained) and together:
+            try:
+                predictions = next(said)
+            except torch.OutOfMemoryError:  # then each is asked by itself
+                together = False
+        yield one if predictions is None or isinstance(one, Exception) else replace(one, predictions=predictions)
 
 
 def why_not_together(lessons: Sequence[Lesson]) -> str | None:

@@ -14,6 +14,7 @@ from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network
 from kdlab.models import as_output
 from kdlab.schema import TrainingConfig
+from kdlab.streams import global_stream
 from kdlab.targets import build
 
 MOST = 400
@@ -73,7 +74,7 @@ def step_bytes(network: nn.Module, examples: Examples, recipe: TrainingConfig) -
             saved[tensor.data_ptr(), tensor.numel()] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with global_stream(0), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         logits = as_output(network.train()(rows.inputs)).logits
         loss = nn.functional.cross_entropy(logits, rows.labels)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ the other finished meanwhile. A run that fails leaves its record and nothing els
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 
 from kdlab.experiments.currency import missing_evaluation
@@ -14,6 +14,7 @@ from kdlab.experiments.fitting import Lesson, Trained, examined, train, why_not_
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.runs import Desk, Sitting, Work, measured_again, obtain
+from kdlab.experiments.threads import computing_with, threads_alone
 from kdlab.records.record import RunRecord
 
 Outcome = RunRecord | Exception
@@ -153,8 +154,11 @@ def _stacks(part: list[_Open]) -> list[list[_Open]]:
 
 
 def _train(stack: Sequence[_Open], put: Put) -> None:
+    lessons = [one.lesson for one in stack]
+    alone = threads_alone(stack[0].wanted.planned.config)
     try:
-        ended = train([one.lesson for one in stack])
+        with computing_with(alone) if len(stack) == 1 else nullcontext():
+            ended = train(lessons)
     except Exception as error:  # of nobody in particular: what concerns one alone stands in its place
         if len(stack) == 1:
             _end(stack[0].wanted, stack[0].sitting, error, put)
@@ -164,11 +168,12 @@ def _train(stack: Sequence[_Open], put: Put) -> None:
         for one in stack:
             _train_anew(one, put)
         return
-    for one, trained in zip(stack, examined([one.lesson for one in stack], ended), strict=True):
-        if isinstance(trained, Exception):
-            _end(one.wanted, one.sitting, trained, put)
-        else:
-            _finish(one, trained, put)
+    with computing_with(alone):  # measured as a run by itself is, to the last bit
+        for one, trained in zip(stack, examined(lessons, ended), strict=True):
+            if isinstance(trained, Exception):
+                _end(one.wanted, one.sitting, trained, put)
+            else:
+                _finish(one, trained, put)
 
 
 def _train_anew(one: _Open, put: Put) -> None:

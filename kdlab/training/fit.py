@@ -22,10 +22,11 @@ from kdlab.training.batches import EvaluationBatches, Source, TrainingBatches
 from kdlab.training.callbacks import CurveSink, ProgressLine
 from kdlab.training.checkpoints import EpochCheckpoint, joined, read_checkpoint
 from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen
+from kdlab.training.layout import order_of
 from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
 from kdlab.training.monitor import NonFiniteLossError
 from kdlab.training.optimizers import spans_of
-from kdlab.training.stack_module import StackModule, order_of
+from kdlab.training.stack_module import StackModule
 from kdlab.training.stackable import difference
 
 DEFAULT = Runtime()
@@ -237,6 +238,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
+            warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet implemented")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

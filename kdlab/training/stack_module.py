@@ -20,14 +20,15 @@ from torch import Tensor, nn
 from kdlab.models import as_output
 from kdlab.models.stacking import Stack, tensors_of
 from kdlab.objectives import Objective
-from kdlab.objectives.stacking import merged, structure
-from kdlab.objectives.terms import log_probs
+from kdlab.objectives.stacking import merged
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 from kdlab.streams import stream_seed
 from kdlab.teachers import Teacher
 from kdlab.training.batches import Chunk, EvaluationBatches, TrainingBatches
 from kdlab.training.callbacks import CurveSink
 from kdlab.training.checkpoints import Span, go_on_from
+from kdlab.training.curves import RunningAnswers, validated
+from kdlab.training.layout import part_of, rows_of, sections_of, spread, spread_rows
 from kdlab.training.learner import Learner
 from kdlab.training.monitor import LossMonitor, NonFiniteLossError
 from kdlab.training.optimizers import (
@@ -36,7 +37,6 @@ from kdlab.training.optimizers import (
     forget_student,
     groups_of,
     hand_gradients,
-    recipe_key,
     spans_of,
 )
 
@@ -94,8 +94,7 @@ class StackModule(pl.LightningModule):
         self.student: nn.Module = networks[0] if len(networks) == 1 else Stack(networks)
         self.recipe = learners[0].recipe
         self.monitor = LossMonitor()
-        self._answers: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._hits: list[Tensor] = []
+        self._answers = RunningAnswers()
         self._before: dict[str, Tensor] = {}
         self._kept: dict[int, dict[str, Tensor]] = {}
         self._groups: list[Group] = []
@@ -174,7 +173,7 @@ class StackModule(pl.LightningModule):
         epoch = self.trainer.current_epoch
         self.batches.epoch = epoch
         self.monitor.reset()
-        self._hits.clear()
+        self._answers.reset()
         seeds = [stream_seed(one.role, "dropout", one.seed, epoch=epoch) for one in self.learners]
         if isinstance(self.student, Stack):
             self.student.begin_dropout(seeds)
@@ -195,7 +194,7 @@ class StackModule(pl.LightningModule):
             progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
             progress.increment_ready()
             progress.increment_completed()
-        self._count_hits()
+        self._answers.count()
 
     def _step(self, rows: Batch) -> None:
         if not isinstance(self.student, Stack):
@@ -225,7 +224,7 @@ class StackModule(pl.LightningModule):
         output, whole = self._forward(rows)
         losses, terms = self._losses(output, rows, whole)
         self._freeze(self.monitor.add(self.global_step, losses, terms))
-        self._answers.append((output.logits.detach().argmax(-1), whole.main_labels, whole.labelled))
+        self._answers.add(output.logits, whole)
         total = losses.sum()
         (total if self._scaler is None else self._scaler.scale(total)).backward()
         self._clip()
@@ -245,7 +244,7 @@ class StackModule(pl.LightningModule):
                 value = section.objective(output, taught, whole, self.global_step)
             else:
                 where = slice(section.start, section.stop)
-                value = section.objective(_part(output, where), taught, _of(whole, where), self.global_step)
+                value = section.objective(part_of(output, where), taught, rows_of(whole, where), self.global_step)
             losses.append(value.loss.reshape(-1))
             terms.append((section.start, {name: term.reshape(-1) for name, term in value.terms.items()}))
         return losses[0] if len(losses) == 1 else torch.cat(losses), terms
@@ -340,61 +339,19 @@ class StackModule(pl.LightningModule):
         """Publish what the epoch accumulated, and how the learners do on their validation sets."""
         self._freeze(self.monitor.look())
         found = [{f"train/{name}": mean for name, mean in means.items()} for means in self.monitor.means()]
-        for values, accuracy, rate in zip(found, self._running_accuracy(), self._rates(), strict=True):
+        for values, accuracy, rate in zip(found, self._answers.shares(), self._rates(), strict=True):
             values |= {"train/running_accuracy": accuracy, "train/lr": rate}
         epoch = self.trainer.current_epoch + 1
         if epoch % self.validate_every == 0 and self.global_step == epoch * self.batches.steps:
-            for values, measured in zip(found, self._validated(), strict=True):
-                values |= measured
+            with self.trainer.precision_plugin.val_step_context():
+                measured = validated(self.student, self.holdouts)
+            for values, more in zip(found, measured, strict=True):
+                values |= more
         self._publish(found)
-
-    def _count_hits(self) -> None:
-        """Count the right answers of a chunk, beside all: kept for an epoch, answers would outgrow a stack."""
-        for answers, labels, labelled in self._answers:
-            hits = ((answers == labels) & labelled).sum(-1)
-            self._hits.append(torch.stack([hits, labelled.sum(-1)]))
-        self._answers.clear()
-
-    def _running_accuracy(self) -> list[float]:
-        hits, counts = torch.stack(self._hits).sum(0)
-        shares: list[float] = (hits.double() / counts).reshape(-1).tolist()
-        return shares
 
     def _rates(self) -> list[float]:
         spans = zip(self.spans, self._optimizers, strict=True)
         return [optimizer.param_groups[0]["lr"] for (start, stop, _), optimizer in spans for _ in range(start, stop)]
-
-    @torch.no_grad()
-    def _validated(self) -> list[dict[str, float]]:
-        """Accuracy and negative log-likelihood of every learner on its validation set, in eval mode."""
-        self.student.eval()
-        hits, losses = torch.zeros(2, self.size, dtype=torch.float64, device=self.device)
-        sets = list({id(holdout): holdout for holdout in self.holdouts}.values())
-        of_set = torch.tensor([[one is holdout for one in sets].index(True) for holdout in self.holdouts])
-        count = 0
-        with self.trainer.precision_plugin.val_step_context():
-            for parts in zip(*sets, strict=True):
-                logits, labels = self._said_of(parts, of_set.to(self.device))
-                rows = logits.shape[-2]
-                own = log_probs(logits, temperature=1).gather(-1, labels.unsqueeze(-1))
-                losses -= own.reshape(-1, rows).double().sum(-1)
-                hits += (logits.argmax(-1) == labels).view(-1, rows).sum(-1)
-                count += rows
-        self.student.train()
-        return [
-            {"validation/accuracy": hit / count, "validation/nll": loss / count}
-            for hit, loss in zip(hits.tolist(), losses.tolist(), strict=True)
-        ]
-
-    def _said_of(self, parts: Sequence[Batch], of_set: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``[..., B, C]`` and labels ``[..., B]`` of a batch of every learner's validation set."""
-        if not isinstance(self.student, Stack):
-            return as_output(self.student(parts[0].inputs)).logits.float(), parts[0].labels
-        if len(parts) == 1:
-            logits = self.student.shared(parts[0].inputs).logits.float()
-            return logits, parts[0].labels.expand(logits.shape[:-1])
-        inputs = spread_rows([part.inputs for part in parts], of_set)
-        return self.student(inputs).logits.float(), spread_rows([part.labels for part in parts], of_set)
 
     def _publish(self, found: Sequence[dict[str, float]]) -> None:
         """To everyone's own sinks; nothing more of a learner that diverged."""
@@ -403,50 +360,3 @@ class StackModule(pl.LightningModule):
         told = [(sink, found[at]) for at in going_on for sink in self.learners[at].sinks]
         for sink, values in [*told, *((sink, found[going_on[0]]) for sink in self.listeners)]:
             sink.log(values, step=self.global_step, epoch=epoch)
-
-
-def order_of(learners: Sequence[Learner]) -> list[int]:
-    """The order in which learners lie in a stack: what is computed together lies together."""
-    names: dict[Any, int] = {}
-
-    def rank(value: Any) -> int:
-        return names.setdefault(value, len(names))
-
-    keys = [
-        (rank(structure(one.objective)), rank(recipe_key(one.recipe)), rank(id(one.train)), one.seed, at)
-        for at, one in enumerate(learners)
-    ]
-    return [key[-1] for key in sorted(keys)]
-
-
-def sections_of(learners: Sequence[Learner]) -> list[tuple[int, int]]:
-    """Runs of neighbours whose objectives have one structure: (first, one behind the last)."""
-    kinds = [structure(learner.objective) for learner in learners]
-    starts = [at for at, kind in enumerate(kinds) if at == 0 or kind != kinds[at - 1]]
-    return list(zip(starts, [*starts[1:], len(kinds)], strict=True))
-
-
-def spread(batch: Batch, of_source: Tensor) -> Batch:
-    """The batches of S sources ``[S, B, ...]`` (of one source ``[B, ...]``) as those of K learners ``[K, B, ...]``."""
-    if batch.labels.ndim == 1:
-        return Batch(*(_repeated(part, len(of_source)) for part in batch))  # type: ignore[arg-type]
-    return Batch(*(None if part is None else part.index_select(0, of_source) for part in batch))  # type: ignore[arg-type]
-
-
-def spread_rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
-    """``parts[places[k]]`` for every k: ``[K, B, ...]``."""
-    if len(parts) == 1:
-        return parts[0].expand(len(places), *parts[0].shape)
-    return torch.stack(list(parts)).index_select(0, places)
-
-
-def _repeated(part: Tensor | None, times: int) -> Tensor | None:
-    return None if part is None else part.expand(times, *part.shape)
-
-
-def _part(output: ModelOutput, where: slice) -> ModelOutput:
-    return ModelOutput(output.logits[where], {name: value[where] for name, value in output.features.items()})
-
-
-def _of(batch: Batch, where: slice) -> Batch:
-    return Batch(*(None if part is None else part[where] for part in batch))  # type: ignore[arg-type]

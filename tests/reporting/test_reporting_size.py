@@ -40,7 +40,7 @@ def test_as_many_points_are_kept_as_fit(num_curves):
         (10**20, 10**20),
         (-0.0, -0.0),
         ((1, 2.00000049), [1, 2.0]),
-        ({2: [None, "/home/a/b"], 1: {}}, {"1": {}, "2": [None, "b"]}),
+        ({2: [None, "/data/a/b"], 1: {}}, {"1": {}, "2": [None, "b"]}),
     ],
 )
 def test_values_become_plain(value, expected):

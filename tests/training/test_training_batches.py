@@ -92,10 +92,14 @@ def test_a_worker_cuts_ahead_in_order_and_what_it_raises_is_raised_here():
             yield number
 
     found = []
-    with pytest.raises(RuntimeError, match="a broken disk"):
+
+    def read():
         for item in ahead(items(), depth=2):
             found.append(item)
             assert len(made) <= item + 4
+
+    with pytest.raises(RuntimeError, match="a broken disk"):
+        read()
     assert found == [0, 1, 2, 3]
     assert [number for number, _ in made] == found
     assert here not in {thread for _, thread in made}
