@@ -4,7 +4,7 @@ Shape legend, used everywhere: ``B`` examples of a batch, ``N`` examples of a se
 stack. Terms and models work on the last axes, so leading axes (a stack) broadcast.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ class Batch(NamedTuple):
         labelled: ``[..., B]`` bool, False for rows of a transfer set without labels.
         other_labels: ``[..., B]`` int64, of the examples that were mixed in (mixup, CutMix); None without.
         mixing: ``[..., B]`` float in [0, 1], the share of ``labels``; the rest is ``other_labels``.
+        all_labelled: whether every row is known to be labelled, so that nobody has to look.
     """
 
     inputs: Tensor
@@ -34,6 +35,14 @@ class Batch(NamedTuple):
     labelled: Tensor
     other_labels: Tensor | None = None
     mixing: Tensor | None = None
+    all_labelled: bool = False
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with every tensor changed in the same way."""
+        others = None if self.other_labels is None else change(self.other_labels)
+        mixing = None if self.mixing is None else change(self.mixing)
+        inputs, labels, index, labelled = (change(part) for part in self[:4])
+        return Batch(inputs, labels, index, labelled, others, mixing, self.all_labelled)
 
     @property
     def main_labels(self) -> Tensor:

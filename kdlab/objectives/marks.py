@@ -83,14 +83,14 @@ def term(
     return mark
 
 
-def reduce_rows(values: Tensor, labelled: Tensor, *, reduction: Reduction) -> Tensor:
+def reduce_rows(values: Tensor, labelled: Tensor | None, *, reduction: Reduction) -> Tensor:
     """Per-example values ``[..., B]`` to one number per leading index ``[...]``, sums divided once by counts.
 
-    A batch without a labelled row has a ``mean_labelled`` of 0, not 0 / 0.
+    A batch without a labelled row has a ``mean_labelled`` of 0, not 0 / 0. ``labelled`` is None where all rows are.
     """
     if reduction == "sum":
         return values.sum(-1)
-    if reduction == "mean":
+    if reduction == "mean" or labelled is None:
         return values.mean(-1)
     total = torch.where(labelled, values, 0).sum(-1)
     return total / labelled.sum(-1).clamp(min=1)

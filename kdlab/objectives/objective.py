@@ -172,10 +172,9 @@ class Objective:
             batch: labels, index and the mask of labelled rows.
             step: number of optimizer steps done, for scheduled terms.
         """
+        labelled = None if batch.all_labelled else batch.labelled
         values = {
-            spec.name: reduce_rows(
-                spec.function(student, teacher, batch, step), batch.labelled, reduction=spec.reduction
-            )
+            spec.name: reduce_rows(spec.function(student, teacher, batch, step), labelled, reduction=spec.reduction)
             for spec in self.active
         }
         parts = [weighted(values[spec.name], weight=spec.weight) for spec in self.active]

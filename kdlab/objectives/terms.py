@@ -4,9 +4,12 @@ Shapes: logits ``[..., B, C]``, labels ``[..., B]``, result ``[..., B]``. A knob
 value per leading index (``[K]`` for a stack of K students). Probabilities stay in log space.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from kdlab.objectives.marks import boolean, fraction, positive, term
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
@@ -29,6 +32,8 @@ def over_leading(knob: float | Tensor, *, like: Tensor) -> float | Tensor:
 
 def at_least_single(logits: Tensor) -> Tensor:
     """Logits in float32 or better: half precision loses small probabilities."""
+    if logits.dtype in (torch.float32, torch.float64):
+        return logits
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -63,7 +68,7 @@ def hard_labels(
 
     def cross_entropy(labels: Tensor) -> Tensor:
         rows = logits.shape[:-1]
-        known = torch.where(batch.labelled, labels, NO_LABEL).expand(rows)
+        known = (labels if batch.all_labelled else torch.where(batch.labelled, labels, NO_LABEL)).expand(rows)
         stacked = logits.ndim > 2 and logits.shape[-1] < FEW_CLASSES
         arranged = logits.flatten(0, -3).mT.contiguous() if stacked else logits.flatten(0, -2)
         values = F.cross_entropy(
@@ -114,10 +119,51 @@ def soft_targets(
     """
     if teacher is None:
         raise ValueError("the term soft_targets needs a teacher")
-    teacher_log_probs = log_probs(teacher.logits, temperature=temperature)
-    student_log_probs = log_probs(student.logits, temperature=temperature)
+    logits, taught = student.logits, teacher.logits
+    wants_temperature = isinstance(temperature, Tensor) and temperature.requires_grad
+    if logits.shape[-1] < FEW_CLASSES and not wants_temperature:
+        values: Tensor = _FewSoftTargets.apply(logits, taught, temperature, t2_scaling)  # type: ignore[no-untyped-call]
+        return values
+    teacher_log_probs = log_probs(taught, temperature=temperature)
+    student_log_probs = log_probs(logits, temperature=temperature)
     # 0 log 0 = 0: a teacher's logit of -inf (a class masked out) must not make 0 * inf
     teacher_log_probs = teacher_log_probs.clamp(min=torch.finfo(teacher_log_probs.dtype).min)
     factor = over_leading(temperature, like=student_log_probs) ** 2 if t2_scaling else 1
     # factor and probabilities carry no gradient: one node less a step than scaling the sum
     return (factor * teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)).sum(-1)
+
+
+class _FewSoftTargets(torch.autograd.Function):
+    """The same with its gradient, ``T (softmax(z / T) - p_teacher)``, written by hand and the classes in front.
+
+    Half the operations, for few classes, where these are what a step of a small student costs. Differentiable once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, taught: Tensor, temperature: float | Tensor, t2_scaling: bool) -> Tensor:
+        scale = over_leading(temperature, like=at_least_single(logits))
+        student_log_probs = _classes_in_front(logits, scale).log_softmax(-2)
+        teacher_log_probs = _classes_in_front(taught, scale).log_softmax(-2)
+        probs = teacher_log_probs.exp()
+        ctx.save_for_backward(student_log_probs, probs)
+        ctx.rate, ctx.dtype = (scale if t2_scaling else 1 / scale), logits.dtype
+        lowest = torch.finfo(teacher_log_probs.dtype).min  # 0 log 0 = 0, as above
+        values = (teacher_log_probs.clamp_(min=lowest) - student_log_probs).mul_(probs).sum(-2)
+        return values * _without_classes(scale) ** 2 if t2_scaling else values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        student_log_probs, probs = ctx.saved_tensors
+        rows = gradients[0].unsqueeze(-2) * ctx.rate
+        return (student_log_probs.exp() - probs).mul_(rows).mT.to(ctx.dtype), None, None, None
+
+
+def _classes_in_front(logits: Tensor, scale: float | Tensor) -> Tensor:
+    """``logits / T`` as ``[..., C, B]``."""
+    return at_least_single(logits).mT.contiguous() / scale
+
+
+def _without_classes(scale: float | Tensor) -> float | Tensor:
+    """T for each row, without the axis of classes."""
+    return scale.squeeze(-1) if isinstance(scale, Tensor) else scale

@@ -131,12 +131,12 @@ class TrainingBatches:
         batch = self.cut(orders, step)
         if self.device.type != "cuda":
             return batch
-        return Batch(*(part.pin_memory() for part in batch if part is not None))
+        return batch.mapped(lambda part: part.pin_memory())
 
     def changed(self, batch: Batch, draws: Sequence[torch.Generator]) -> Batch:
         """A batch on the device, with the random changes of every source."""
         if not self.resident:
-            batch = Batch(*(part.to(self.device, non_blocking=True) for part in batch if part is not None))
+            batch = batch.mapped(lambda part: part.to(self.device, non_blocking=True))
         if len(self.sources) == 1:
             return self._changed(batch, 0, draws)
         if self.sources[0].augment is None:
@@ -146,8 +146,9 @@ class TrainingBatches:
     def _reordered(self, parts: Sequence[Batch]) -> Batch:
         """Parts of several sets as one, in the order of the sources."""
         place = torch.tensor([at for members in self._members.values() for at in members]).argsort()
-        fields = [torch.cat([_field(part, at) for part in parts]) for at in range(4)]
-        return Batch(*(field[place.to(field.device)] for field in fields))
+        inputs, labels, index, labelled = (torch.cat([_field(part, at) for part in parts]) for at in range(4))
+        whole = Batch(inputs, labels, index, labelled, all_labelled=all(part.all_labelled for part in parts))
+        return whole.mapped(lambda field: field[place.to(field.device)])
 
     def _changed(self, batch: Batch, at: int, draws: Sequence[torch.Generator]) -> Batch:
         augment = self.sources[at].augment
@@ -198,24 +199,25 @@ def ahead(items: Iterable[Batch], *, depth: int = 2) -> Iterator[Batch]:
 def _field(batch: Batch, at: int) -> Tensor:
     """One of the fields that every batch has."""
     found = batch[at]
-    assert found is not None
+    assert isinstance(found, Tensor)
     return found
 
 
 def _one(batch: Batch, at: int) -> Batch:
-    return Batch(*(None if part is None else part[at] for part in batch))  # type: ignore[arg-type]
+    return batch.mapped(lambda part: part[at])
 
 
 def stacked(batches: Sequence[Batch]) -> Batch:
     """Batches of several sources as one; where only some are mixed, the others are mixed with nothing."""
     inputs, labels, index, labelled = (torch.stack([_field(batch, at) for batch in batches]) for at in range(4))
+    known = all(batch.all_labelled for batch in batches)
     if all(batch.mixing is None for batch in batches):
-        return Batch(inputs, labels, index, labelled)
+        return Batch(inputs, labels, index, labelled, all_labelled=known)
     others = [batch.labels if batch.other_labels is None else batch.other_labels for batch in batches]
     shares = [torch.ones(batch.labels.shape) if batch.mixing is None else batch.mixing for batch in batches]
     like = next(batch.mixing for batch in batches if batch.mixing is not None)
     mixing = torch.stack([share.to(like).expand_as(like) for share in shares])
-    return Batch(inputs, labels, index, labelled, torch.stack(others), mixing)
+    return Batch(inputs, labels, index, labelled, torch.stack(others), mixing, all_labelled=known)
 
 
 class EvaluationBatches:
@@ -237,16 +239,20 @@ class EvaluationBatches:
 
 def _rows(whole: Batch, rows: Tensor | slice) -> Batch:
     """Some rows of a set, all of whose rows are labelled: that mask is cut and not gathered."""
-    index = whole.index[rows]
-    labelled = whole.labelled[: index.shape[-1]].expand(index.shape)
-    return Batch(whole.inputs[rows], whole.labels[rows], index, labelled)
+    if isinstance(rows, Tensor) and rows.ndim == 1:  # in half the time of an index in brackets
+        inputs, labels, index = (part.index_select(0, rows) for part in (whole.inputs, whole.labels, whole.index))
+    else:
+        inputs, labels, index = whole.inputs[rows], whole.labels[rows], whole.index[rows]
+    labelled = whole.labelled[: index.shape[-1]]
+    return Batch(inputs, labels, index, labelled.expand(index.shape), all_labelled=whole.all_labelled)
 
 
 def _resident(examples: Examples, device: torch.device, dtype: torch.dtype | None) -> Batch:
     """The whole set as one batch on the device."""
     labelled = torch.ones_like(examples.labels, dtype=torch.bool)
     inputs = examples.inputs.to(device, dtype if examples.inputs.is_floating_point() else None)
-    return Batch(inputs, *(part.to(device) for part in (examples.labels, examples.index, labelled)))
+    labels, index = examples.labels.to(device), examples.index.to(device)
+    return Batch(inputs, labels, index, labelled.to(device), all_labelled=True)
 
 
 def as_batch(batch: Any, *, needs_index: bool = False) -> Batch:

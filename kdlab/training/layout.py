@@ -36,8 +36,8 @@ def sections_of(learners: Sequence[Learner]) -> list[tuple[int, int]]:
 def spread(batch: Batch, of_source: Tensor) -> Batch:
     """The batches of S sources ``[S, B, ...]`` (of one source ``[B, ...]``) as those of K learners ``[K, B, ...]``."""
     if batch.labels.ndim == 1:
-        return Batch(*(_repeated(part, len(of_source)) for part in batch))  # type: ignore[arg-type]
-    return Batch(*(None if part is None else part.index_select(0, of_source) for part in batch))  # type: ignore[arg-type]
+        return batch.mapped(lambda part: part.expand(len(of_source), *part.shape))
+    return batch.mapped(lambda part: part.index_select(0, of_source))
 
 
 def spread_rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
@@ -47,10 +47,6 @@ def spread_rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
     return torch.stack(list(parts)).index_select(0, places)
 
 
-def _repeated(part: Tensor | None, times: int) -> Tensor | None:
-    return None if part is None else part.expand(times, *part.shape)
-
-
 def part_of(output: ModelOutput, where: slice) -> ModelOutput:
     """What some neighbours in a stack say."""
     return ModelOutput(output.logits[where], {name: value[where] for name, value in output.features.items()})
@@ -58,4 +54,4 @@ def part_of(output: ModelOutput, where: slice) -> ModelOutput:
 
 def rows_of(batch: Batch, where: slice) -> Batch:
     """The batch of some neighbours in a stack."""
-    return Batch(*(None if part is None else part[where] for part in batch))  # type: ignore[arg-type]
+    return batch.mapped(lambda part: part[where])

@@ -225,7 +225,7 @@ class StackModule(pl.LightningModule):
         losses, terms = self._losses(output, rows, whole)
         self._freeze(self.monitor.add(self.global_step, losses, terms))
         self._answers.add(output.logits, whole)
-        total = losses.sum()
+        total = losses if self.size == 1 else losses.sum()
         (total if self._scaler is None else self._scaler.scale(total)).backward()
         self._clip()
         return total
@@ -246,7 +246,7 @@ class StackModule(pl.LightningModule):
                 where = slice(section.start, section.stop)
                 value = section.objective(part_of(output, where), taught, rows_of(whole, where), self.global_step)
             losses.append(value.loss.reshape(-1))
-            terms.append((section.start, {name: term.reshape(-1) for name, term in value.terms.items()}))
+            terms.append((section.start, {name: term.detach().reshape(-1) for name, term in value.terms.items()}))
         return losses[0] if len(losses) == 1 else torch.cat(losses), terms
 
     def _taught(self, section: Section, rows: Batch) -> TeacherOutput | None:

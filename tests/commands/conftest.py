@@ -156,7 +156,9 @@ def kdlab(tmp_path, monkeypatch, capsys, user_conf):
     monkeypatch.chdir(here)
     handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
     yield Desk(here, user_conf, capsys)
-    if "joblib.externals.loky" in sys.modules:  # its workers would serve the next sweep of this process from this folder
+    if (
+        "joblib.externals.loky" in sys.modules
+    ):  # its workers would serve the next sweep of this process from this folder
         from joblib.externals.loky import get_reusable_executor
 
         get_reusable_executor().shutdown(wait=True)
