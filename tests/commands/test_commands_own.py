@@ -76,7 +76,7 @@ def test_the_same_from_python(stand_there):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["student=custom", "student._target_=torch.nn.Flatten", "data=digits"], "'torch.nn.Flatten' has no parameter to train"),
+        (["student=custom", "student._target_=torch.nn.Flatten", "data=digits"], "'torch.nn.Flatten' has no parameter"),
         (["student=custom"], "student._target_ = ???: a value is needed"),
         ([*OWN, "+student.hiden=8"], "student.hiden = 8: my_lab.Net has no such argument; did you mean hidden?"),
         ([*OWN, "student._target_=my_lab.Nets"], "my_lab has no 'Nets'; did you mean Net?"),
