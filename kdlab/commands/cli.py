@@ -56,17 +56,22 @@ def _command(name: str) -> Callable[[list[str]], int]:
     return {"evaluate": reading.evaluate, "report": reports.report, "list": listing.list_runs}[name]
 
 
+SPINS = "10000"
+"""Turns of an OpenMP thread that waits, some ten microseconds: longer than the gap between two operations of a step."""
+
+
 def entry() -> None:
     """The console script: exits with the code, and quietly where the reader of the pipe has gone.
 
     Modules in the folder where the user stands can be named as targets, as under ``python -m``; behind all others, so
     that no file lying there takes the place of a library.
 
-    Threads that wait for their share of a stack sleep, unless the user said otherwise: on a busy machine those that
-    spin (the default of OpenMP) make a step ten times as slow. It is read once, when torch is imported.
+    Threads that wait for their share of a stack spin for a moment and then sleep, unless the user said otherwise: those
+    that spin on (the default of OpenMP) make a step ten times as slow on a busy machine, those that sleep at once make
+    it as slow as a single thread on an idle one. It is read once, when torch is imported.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     here = str(Path.cwd())
     if not {"", here} & set(sys.path):
         sys.path.append(here)

@@ -137,7 +137,7 @@ def test_threads_are_one_for_a_run_and_what_is_told_for_a_stack(kdlab, monkeypat
 
 @pytest.mark.parametrize(
     ("told", "expected"),
-    [({}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
 def test_threads_that_wait_sleep_unless_the_user_says_otherwise(monkeypatch, told, expected):
     from kdlab.commands import cli
