@@ -166,8 +166,9 @@ def _measure(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
 
 def _batch(dataset: Dataset, *, size: int, device: torch.device) -> Batch:
     rows = dataset.train.select(torch.arange(size))
-    parts = (rows.inputs, rows.labels, rows.index, torch.ones_like(rows.labels, dtype=torch.bool))
-    return Batch(*(part.to(device) for part in parts))
+    labelled = torch.ones_like(rows.labels, dtype=torch.bool)
+    whole = Batch(rows.inputs, rows.labels, rows.index, labelled, all_labelled=True)
+    return whole.mapped(lambda part: part.to(device))
 
 
 def _teacher(config: RunConfig, dataset: Dataset) -> Teacher:
