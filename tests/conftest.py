@@ -61,3 +61,18 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(fitting, "fit", counted)
     return seen
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """The size of every stack that is trained."""
+    import kdlab.experiments.fitting as fitting
+
+    found, fit = [], fitting.fit
+
+    def counted(learners, **keywords):
+        found.append(len(learners))
+        return fit(learners, **keywords)
+
+    monkeypatch.setattr(fitting, "fit", counted)
+    return found

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.evaluation.cost import float_dtype
-from kdlab.evaluation.machine import load_average, machine_name, others_train, quiet_machine
+from kdlab.evaluation.machine import computing_with, load_average, machine_name, others_train, quiet_machine
 from kdlab.evaluation.predict import Device, evaluating
 from kdlab.outputs import FloatArray
 
@@ -91,7 +91,7 @@ def measure_latency(
     with quiet_machine(wait_seconds=wait_seconds, lock_dir=lock_dir) as quiet:
         facts = _facts(student, device=device, threads=threads, batch_size=batch_size)
         facts |= {"waited_seconds": round(time.monotonic() - asked, 3), "blocks": blocks, "warmup": warmup}
-        with evaluating(*networks), torch.inference_mode(), _threads(threads), _no_collector():
+        with evaluating(*networks), torch.inference_mode(), computing_with(threads), _no_collector():
             shape = (batch_size, *input_shape)
             calls = [_call(network, _input(network, shape, device=device), device=device) for network in networks]
             num_calls = _num_calls(_timed(calls, warmup), min_calls=min_calls)
@@ -171,16 +171,6 @@ def _num_calls(warm: FloatArray, *, min_calls: int) -> int:
 
 def _block_sizes(num_calls: int, blocks: int) -> list[int]:
     return [num_calls // blocks + (at < num_calls % blocks) for at in range(blocks)]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -107,6 +107,19 @@ def _acquired(lock: FileLock, *, timeout: float) -> bool:
     return True
 
 
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """That many threads of torch inside; afterwards as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def machine_name(device: str = "cpu") -> str:
     """The kind of machine, never its name: processor model, cores, and the accelerator where one is used.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from kdlab.data.loading import data_identity
+from kdlab.evaluation.machine import computing_with
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import Plan, PlannedRun
 from kdlab.experiments.stack_size import most_together, raise_file_limit
@@ -16,7 +17,7 @@ from kdlab.experiments.students import lesson as student_lesson
 from kdlab.experiments.students import student_work
 from kdlab.experiments.teachers import Taught, is_trained, teach, teacher_work
 from kdlab.experiments.teachers import lesson as teacher_lesson
-from kdlab.experiments.threads import computing_with, threads_alone, threads_stacked
+from kdlab.experiments.threads import threads_alone, threads_stacked
 from kdlab.experiments.together import Outcome, Wanted, obtain_alone, obtain_together
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord

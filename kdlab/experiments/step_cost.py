@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from kdlab.data import Dataset
-from kdlab.evaluation.machine import load_average, machine_name, quiet_machine
+from kdlab.evaluation.machine import computing_with, load_average, machine_name, quiet_machine
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.measured_once import measured_once
 from kdlab.experiments.plan import HARD_LABELS
@@ -145,7 +145,7 @@ def _batch_size(config: RunConfig, dataset: Dataset) -> int:
 
 
 def _measure(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    device, threads, collects = device_of(config), torch.get_num_threads(), gc.isenabled()
+    device, collects = device_of(config), gc.isenabled()
     objective = Objective.from_specs(config.objective.terms)
     batch = _batch(dataset, size=_batch_size(config, dataset), device=device)
     priced = _step(config, dataset, objective, batch, teacher=_teacher(config, dataset) if objective.needs else None)
@@ -153,12 +153,11 @@ def _measure(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     synchronize = (lambda: None) if device.type == "cpu" else getattr(torch, device.type).synchronize
     gc.collect()
     gc.disable()
-    torch.set_num_threads(threads_alone(config))
+    wait_seconds = config.evaluation.latency.wait_seconds
     try:
-        with quiet_machine(wait_seconds=config.evaluation.latency.wait_seconds) as quiet:
+        with computing_with(threads_alone(config)), quiet_machine(wait_seconds=wait_seconds) as quiet:
             found = measure_step_cost(priced, plain, synchronize=synchronize)
     finally:
-        torch.set_num_threads(threads)
         if collects:
             gc.enable()
     return {**found, "contended": not quiet, "load": load_average()}

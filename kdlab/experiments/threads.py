@@ -1,10 +1,6 @@
 """How many threads compute: one for a run by itself, all cores for a stack, its sweep's only training process."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 
 from kdlab.schema import RunConfig
 
@@ -24,14 +20,3 @@ def threads_stacked(config: RunConfig) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(cores, int(asked)) if asked.isdigit() and int(asked) > 0 else cores
-
-
-@contextmanager
-def computing_with(count: int) -> Iterator[None]:
-    """That many threads inside; afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 
+from kdlab.evaluation.machine import computing_with
 from kdlab.experiments.currency import missing_evaluation
 from kdlab.experiments.fitting import Lesson, Trained, examined, train, why_not_together
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.runs import Desk, Sitting, Work, measured_again, obtain
-from kdlab.experiments.threads import computing_with, threads_alone
+from kdlab.experiments.threads import threads_alone
 from kdlab.records.record import RunRecord
 
 Outcome = RunRecord | Exception

@@ -86,9 +86,8 @@ def groups_of(stack: Stack, recipes: Sequence[Recipe]) -> list[Group]:
     return found
 
 
-def hand_gradients(stack: Stack, groups: Sequence[Group]) -> None:
-    """Give the gradients of the stack to the leaves of its groups."""
-    parameters = stack.trained()
+def hand_gradients(parameters: Sequence[nn.Parameter], groups: Sequence[Group]) -> None:
+    """Give the gradients of the stacked parameters that train to the leaves of the groups."""
     for group in groups:
         if group.leaves[0] is parameters[0]:
             continue

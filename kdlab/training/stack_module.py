@@ -201,7 +201,7 @@ class StackModule(pl.LightningModule):
             self._step_alone(rows, self._optimizers[0])
         else:
             self._backward(rows)
-            hand_gradients(self.student, self._groups)
+            hand_gradients(self._trained, self._groups)
             for optimizer in self._optimizers:
                 optimizer.step()
             self._hold_frozen(self.student)

@@ -10,21 +10,6 @@ TIMES = ("cost/train_seconds", "cost/teacher_train_seconds", "cost/stack_size")
 GRID = ["objective.temperature=1,4", "objective.alpha=0,0.5", "seed=0,1"]
 
 
-@pytest.fixture
-def sizes(monkeypatch):
-    """The size of every stack that is trained."""
-    import kdlab.experiments.fitting as fitting
-
-    found, fit = [], fitting.fit
-
-    def counted(learners, **keywords):
-        found.append(len(learners))
-        return fit(learners, **keywords)
-
-    monkeypatch.setattr(fitting, "fit", counted)
-    return found
-
-
 @pytest.mark.parametrize(
     ("command", "words"), [("run", GRID), ("teacher", ["teacher/quality=standard,weak", "seed=0,1"])]
 )

@@ -10,11 +10,12 @@ from plain_config import QUALITIES, config
 from torch import nn
 
 from kdlab.errors import UserError
+from kdlab.evaluation.machine import computing_with
 from kdlab.experiments import fitting, runs, stack_size, together
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import Plan, plan, plan_teacher
 from kdlab.experiments.stacks import cut, run_points, stack_key
-from kdlab.experiments.threads import computing_with, threads_alone, threads_stacked
+from kdlab.experiments.threads import threads_alone, threads_stacked
 from kdlab.records.history import read_history
 from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
@@ -41,19 +42,6 @@ def grid(**shared):
         {"teacher__quality": QUALITIES["overconfident"]},
         **shared,
     )
-
-
-@pytest.fixture
-def sizes(monkeypatch):
-    """The size of every stack that is trained."""
-    found, fit = [], fitting.fit
-
-    def counted(learners, **keywords):
-        found.append(len(learners))
-        return fit(learners, **keywords)
-
-    monkeypatch.setattr(fitting, "fit", counted)
-    return found
 
 
 def statuses(bench):
