@@ -81,4 +81,4 @@ class Block(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """``relu(norm(affine(inputs)))``."""
         hidden: Tensor = self.norm(self.affine(inputs))
-        return hidden.relu_()  # nobody else holds it, and memory is what a small layer costs
+        return hidden.relu()  # in place it would be copied twice in a stack, where it is a view

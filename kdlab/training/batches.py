@@ -123,8 +123,10 @@ class TrainingBatches:
         where = slice(step * self.batch_size, (step + 1) * self.batch_size)
         if len(self.sources) == 1:
             return _rows(next(iter(self._sets.values())), orders[0, where])
+        if len(self._sets) == 1:
+            return _rows(next(iter(self._sets.values())), orders[:, where])
         parts = [_rows(self._sets[name], orders[members, where]) for name, members in self._members.items()]
-        return parts[0] if len(parts) == 1 else self._reordered(parts)
+        return self._reordered(parts)
 
     def pinned(self, orders: Tensor, step: int) -> Batch:
         """The same in memory from which a copy to a GPU need not be waited for."""
@@ -239,8 +241,12 @@ class EvaluationBatches:
 
 def _rows(whole: Batch, rows: Tensor | slice) -> Batch:
     """Some rows of a set, all of whose rows are labelled: that mask is cut and not gathered."""
-    if isinstance(rows, Tensor) and rows.ndim == 1:  # in half the time of an index in brackets
-        inputs, labels, index = (part.index_select(0, rows) for part in (whole.inputs, whole.labels, whole.index))
+    if isinstance(rows, Tensor):  # in half the time of an index in brackets
+        flat = rows.flatten()
+        inputs, labels, index = (
+            part.index_select(0, flat).view(*rows.shape, *part.shape[1:])
+            for part in (whole.inputs, whole.labels, whole.index)
+        )
     else:
         inputs, labels, index = whole.inputs[rows], whole.labels[rows], whole.index[rows]
     labelled = whole.labelled[: index.shape[-1]]

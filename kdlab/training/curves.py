@@ -10,7 +10,7 @@ from kdlab.models.stacking import Stack
 from kdlab.objectives.terms import log_probs
 from kdlab.outputs import Batch
 from kdlab.training.batches import EvaluationBatches
-from kdlab.training.layout import spread_rows
+from kdlab.training.layout import Places
 
 
 class RunningAnswers:
@@ -57,7 +57,7 @@ def validated(student: nn.Module, holdouts: Sequence[EvaluationBatches]) -> list
     device = next(student.parameters()).device
     hits, losses = torch.zeros(2, len(holdouts), dtype=torch.float64, device=device)
     sets = list({id(holdout): holdout for holdout in holdouts}.values())
-    of_set = torch.tensor([[one is holdout for one in sets].index(True) for holdout in holdouts], device=device)
+    of_set = Places([[one is holdout for one in sets].index(True) for holdout in holdouts], device=device)
     count = 0
     for parts in zip(*sets, strict=True):
         logits, labels = _said_of(student, parts, of_set)
@@ -73,12 +73,12 @@ def validated(student: nn.Module, holdouts: Sequence[EvaluationBatches]) -> list
     ]
 
 
-def _said_of(student: nn.Module, parts: Sequence[Batch], of_set: Tensor) -> tuple[Tensor, Tensor]:
+def _said_of(student: nn.Module, parts: Sequence[Batch], of_set: Places) -> tuple[Tensor, Tensor]:
     """Logits ``[..., B, C]`` and labels ``[..., B]`` of a batch of every learner's set."""
     if not isinstance(student, Stack):
         return as_output(student(parts[0].inputs)).logits.float(), parts[0].labels
     if len(parts) == 1:
         logits = student.shared(parts[0].inputs).logits.float()
         return logits, parts[0].labels.expand(logits.shape[:-1])
-    inputs = spread_rows([part.inputs for part in parts], of_set)
-    return student(inputs).logits.float(), spread_rows([part.labels for part in parts], of_set)
+    inputs = of_set.spread(torch.stack([part.inputs for part in parts]))
+    return student(inputs).logits.float(), of_set.spread(torch.stack([part.labels for part in parts]))

@@ -24,6 +24,7 @@ from kdlab.training.checkpoints import EpochCheckpoint, joined, read_checkpoint
 from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen
 from kdlab.training.layout import order_of
 from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
+from kdlab.training.memory import kept_memory
 from kdlab.training.monitor import NonFiniteLossError
 from kdlab.training.optimizers import spans_of
 from kdlab.training.stack_module import StackModule
@@ -80,7 +81,7 @@ def _fit(learners: Sequence[Learner], runtime: Runtime) -> list[Fitted]:
         module.resumed = resumed[0] if len(resumed) == 1 else joined(resumed, spans=spans)
     started = time.perf_counter()
     try:
-        with _interruptible(trainer), _quiet(), global_stream(0):
+        with _interruptible(trainer), _quiet(), global_stream(0), kept_memory():
             trainer.fit(module, batches)
     except NonFiniteLossError:  # nobody is left; each one's error is kept
         if not module.errors:

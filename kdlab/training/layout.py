@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from kdlab.objectives.stacking import structure
-from kdlab.outputs import Batch, ModelOutput
+from kdlab.outputs import Batch, ModelOutput, TeacherOutput
+from kdlab.teachers import Teacher
 from kdlab.training.learner import Learner
 from kdlab.training.optimizers import recipe_key
 
@@ -33,18 +34,51 @@ def sections_of(learners: Sequence[Learner]) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(kinds)], strict=True))
 
 
-def spread(batch: Batch, of_source: Tensor) -> Batch:
+class Places:
+    """Which of P parts each of K learners gets.
+
+    Args:
+        of: ``[K]`` int64.
+        device: where the parts are.
+    """
+
+    def __init__(self, of: Sequence[int], *, device: torch.device) -> None:
+        self.count, self._in_order = len(of), list(of) == list(range(len(of)))
+        self._of = torch.tensor(list(of), device=device)
+
+    def spread(self, parts: Tensor) -> Tensor:
+        """``[K, ...]`` from ``[P, ...]``; nothing is copied where all get the same, or each its own."""
+        if len(parts) == 1:
+            return parts.expand(self.count, *parts.shape[1:])
+        return parts if self._in_order and len(parts) == self.count else parts.index_select(0, self._of)
+
+
+def spread(batch: Batch, of_source: Places) -> Batch:
     """The batches of S sources ``[S, B, ...]`` (of one source ``[B, ...]``) as those of K learners ``[K, B, ...]``."""
-    if batch.labels.ndim == 1:
-        return batch.mapped(lambda part: part.expand(len(of_source), *part.shape))
-    return batch.mapped(lambda part: part.index_select(0, of_source))
+    alone = batch.labels.ndim == 1
+    return batch.mapped(lambda part: of_source.spread(part.unsqueeze(0) if alone else part))
 
 
-def spread_rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
-    """``parts[places[k]]`` for every k: ``[K, B, ...]``."""
-    if len(parts) == 1:
-        return parts[0].expand(len(places), *parts[0].shape)
-    return torch.stack(list(parts)).index_select(0, places)
+def asked_for(teacher: Teacher, rows: Batch, places: Sequence[int]) -> TeacherOutput:
+    """What a teacher says for the batches of some sources, in one call: ``[places, B, ...]``."""
+    if rows.index.ndim == 1:
+        inputs, index = rows.inputs, rows.index
+    else:
+        every = list(places) == list(range(len(rows.index)))
+        inputs, index = (part if every else part[list(places)] for part in (rows.inputs, rows.index))
+        inputs, index = inputs.flatten(0, 1), index.flatten()
+    said = teacher(inputs, index)
+    features = {name: _by_place(value, len(places)) for name, value in said.features.items()}
+    return TeacherOutput(_by_place(said.logits, len(places)), features)
+
+
+def _by_place(values: Tensor, count: int) -> Tensor:
+    return values.view(count, -1, *values.shape[1:])
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts ``[p, ...]`` behind one another."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def part_of(output: ModelOutput, where: slice) -> ModelOutput:

@@ -23,12 +23,12 @@ from kdlab.objectives import Objective
 from kdlab.objectives.stacking import merged
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 from kdlab.streams import stream_seed
-from kdlab.teachers import Teacher
+from kdlab.teachers import Teacher, answers_by_index
 from kdlab.training.batches import Chunk, EvaluationBatches, TrainingBatches
 from kdlab.training.callbacks import CurveSink
 from kdlab.training.checkpoints import Span, go_on_from
 from kdlab.training.curves import RunningAnswers, validated
-from kdlab.training.layout import part_of, rows_of, sections_of, spread, spread_rows
+from kdlab.training.layout import Places, asked_for, joined, part_of, rows_of, sections_of, spread
 from kdlab.training.learner import Learner
 from kdlab.training.monitor import LossMonitor, NonFiniteLossError
 from kdlab.training.optimizers import (
@@ -47,15 +47,15 @@ class Section:
 
     Args:
         objective: of all of them.
-        asked: the teachers that are asked, each for the batch of one source.
-        answer: ``[stop - start]``, which of the answers each student gets; None where no term needs a teacher.
+        asked: the teachers that are asked, each for the batches of some sources.
+        answer: which of the answers each student gets; None where no term needs a teacher.
     """
 
     start: int
     stop: int
     objective: Objective
-    asked: list[tuple[Teacher, int]]
-    answer: Tensor | None
+    asked: list[tuple[Teacher, list[int]]]
+    answer: Places | None
 
 
 class StackModule(pl.LightningModule):
@@ -87,7 +87,7 @@ class StackModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.learners, self.batches, self.holdouts = list(learners), batches, list(holdouts)
-        self.of_source = torch.tensor(list(of_source))
+        self.of_source = list(of_source)
         self.validate_every, self.fused, self.listeners = validate_every, fused, list(listeners)
         self.compile_mode = compile_mode
         networks = [learner.network for learner in learners]
@@ -135,7 +135,7 @@ class StackModule(pl.LightningModule):
         dtype = next((p.dtype for p in self.student.parameters() if p.is_floating_point()), None)
         teachers = {id(one.teacher): one.teacher for one in self.learners if one.teacher is not None}
         moved = {name: teacher.to(self.device, dtype) for name, teacher in teachers.items()}
-        self.of_source = self.of_source.to(self.device)
+        self._places = Places(self.of_source, device=self.device)
         self._sections = [self._section(start, stop, moved) for start, stop in sections_of(self.learners)]
         compiles = self.compile_mode is not None
         # held in a tuple: the compiled network must not become a submodule beside the one it compiles
@@ -155,10 +155,16 @@ class StackModule(pl.LightningModule):
             objective = merged([member.objective for member in members], device=self.device)
         if not objective.needs:
             return Section(start, stop, objective, [], None)
-        pairs = [(id(one.teacher), int(at)) for one, at in zip(members, self.of_source[start:stop], strict=True)]
-        distinct = list(dict.fromkeys(pairs))
-        answer = torch.tensor([distinct.index(pair) for pair in pairs], device=self.device)
-        return Section(start, stop, objective, [(teachers[name], at) for name, at in distinct], answer)
+        pairs = []
+        for one, at in zip(members, self.of_source[start:stop], strict=True):
+            together = answers_by_index(one.teacher)  # one look-up serves the batches of all sources
+            pairs.append(((id(one.teacher), -1 if together else at), at))
+        asked: dict[tuple[int, int], list[int]] = {}
+        for call, at in dict.fromkeys(pairs):
+            asked.setdefault(call, []).append(at)
+        answers = [(call, at) for call, places in asked.items() for at in places]
+        answer = Places([answers.index(pair) for pair in pairs], device=self.device)
+        return Section(start, stop, objective, [(teachers[name], at) for (name, _), at in asked.items()], answer)
 
     def _clip_norms(self) -> Tensor | None:
         norms = [learner.recipe.gradient_clip_norm for learner in self.learners]
@@ -232,7 +238,7 @@ class StackModule(pl.LightningModule):
 
     def _forward(self, rows: Batch) -> tuple[ModelOutput, Batch]:
         """What the learners say, and the batch of every learner."""
-        whole = spread(rows, self.of_source) if self.size > 1 else rows
+        whole = spread(rows, self._places) if self.size > 1 else rows
         return as_output(self._called[0](whole.inputs)), whole
 
     def _losses(self, output: ModelOutput, rows: Batch, whole: Batch) -> tuple[Tensor, list[Any]]:
@@ -253,18 +259,13 @@ class StackModule(pl.LightningModule):
         """Each teacher is asked once for each batch, however many learners listen."""
         if section.answer is None:
             return None
-        many = len(self.batches.sources) > 1
-        said = [
-            teacher(rows.inputs[at], rows.index[at]) if many else teacher(rows.inputs, rows.index)
-            for teacher, at in section.asked
-        ]
         if self.size == 1:
-            return said[0]
+            return section.asked[0][0](rows.inputs, rows.index)
+        said = [asked_for(teacher, rows, places) for teacher, places in section.asked]
+        logits = section.answer.spread(joined([one.logits for one in said]))
         names = section.objective.teacher_features
-        logits = spread_rows([one.logits for one in said], section.answer)
-        return TeacherOutput(
-            logits, {name: spread_rows([one.features[name] for one in said], section.answer) for name in names}
-        )
+        features = {name: section.answer.spread(joined([one.features[name] for one in said])) for name in names}
+        return TeacherOutput(logits, features)
 
     def _clip(self) -> None:
         """Every learner's gradient to its own norm (``torch.nn.utils.clip_grad_norm_``, student by student)."""
