@@ -384,6 +384,54 @@ def test_a_network_that_vmap_cannot_do_runs_alone(kit, kind):
     assert f"{kind.__name__} does not run under vmap" in stack_problem(learners)
 
 
+class Guarded(nn.Module):
+    """A network that looks at values in one precision alone."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.layer, self.dtype = nn.Linear(8, 3), dtype
+
+    def forward(self, inputs):
+        logits = self.layer(inputs[:, 0])
+        return logits * 2.0 if logits.dtype == self.dtype and logits.max() > 9 else logits
+
+
+class Rounded(nn.Module):
+    """A network that keeps, of what is rounded, the weight of one network beside its parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+        self.kept = [self.layer.weight.detach().clone()]
+
+    def forward(self, inputs):
+        logits = self.layer(inputs[:, 0])
+        return logits + nn.functional.linear(inputs[:, 0], self.kept[0]) if logits.dtype == torch.bfloat16 else logits
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16-mixed", torch.bfloat16), ("64-true", torch.float64)])
+def test_a_stack_is_tried_in_the_precision_it_trains_in(kit, precision, dtype):
+    """It would be found as late as in training: everything is measured in float32, where nothing is wrong."""
+    plain, asked = ([kit.learner(Guarded(dtype), alpha=0.5, teacher=kit.teacher(), recipe=kit.recipe(precision=one))
+                     for _ in range(2)] for one in ("32-true", precision))  # fmt: skip
+    assert stack_problem(plain) is None
+    found = stack_problem(asked)
+    assert found.startswith("Guarded does not run under vmap")
+    assert (f"training.precision = '{precision}'" in found) == (precision == "bf16-mixed")
+    assert asked[0].teacher(torch.zeros(1, 1, 8), torch.zeros(1, dtype=torch.long)).logits.dtype == torch.float32
+    assert {p.dtype for one in asked for p in one.network.parameters()} == {torch.float32}
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_what_half_precision_changes_is_told_from_what_it_rounds(kit):
+    recipe = kit.recipe(precision="bf16-mixed")
+    assert stack_problem(varied(kit, precision="bf16-mixed")) is None
+    found = stack_problem([kit.learner(Rounded(), recipe=recipe) for _ in range(2)])
+    assert found == "Rounded gives other losses in a stack than alone with training.precision = 'bf16-mixed'"
+    found = stack_problem([kit.learner(Padded(), recipe=recipe) for _ in range(2)])
+    assert found == "Padded gives other gradients in a stack than alone"
+
+
 class Averaging(nn.Module):
     """A network that replaces a buffer: ``vmap`` drops what is no change in place."""
 
