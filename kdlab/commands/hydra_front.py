@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kdlab.commands.importing import collector_off
+from kdlab.collector import collector_off
 from kdlab.commands.places import names_under, resource
 from kdlab.commands.wording import option_of
 from kdlab.errors import UserError, nearest
@@ -64,7 +64,7 @@ def _parse(words: Sequence[str], *, command: str) -> argparse.Namespace:
 
 def _hydra(args: argparse.Namespace, *, kind: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach our own handler
-    with collector_off():
+    with collector_off(freeze=True):
         from hydra import version
         from hydra._internal.utils import _run_hydra, get_args_parser
 

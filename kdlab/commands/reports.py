@@ -46,7 +46,8 @@ def report(words: list[str]) -> int:
 
 def write(name: str, *, store_root: Path, report_root: Path, prune: bool = False) -> str:
     """Write the report of a study; returns the short table for the terminal."""
-    from kdlab.reporting.report import collector_off, write_report
+    from kdlab.collector import collector_off
+    from kdlab.reporting.report import write_report
     from kdlab.reporting.sources import study_lines
 
     with collector_off():

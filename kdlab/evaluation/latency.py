@@ -8,8 +8,7 @@ threads, batch, dtype, backend), not to the weights: measured once, it serves a 
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdlab.collector import collector_off
 from kdlab.evaluation.cost import float_dtype
 from kdlab.evaluation.machine import computing_with, load_average, machine_name, others_train, quiet_machine
 from kdlab.evaluation.predict import Device, evaluating
@@ -91,7 +91,8 @@ def measure_latency(
     with quiet_machine(wait_seconds=wait_seconds, lock_dir=lock_dir) as quiet:
         facts = _facts(student, device=device, threads=threads, batch_size=batch_size)
         facts |= {"waited_seconds": round(time.monotonic() - asked, 3), "blocks": blocks, "warmup": warmup}
-        with evaluating(*networks), torch.inference_mode(), computing_with(threads), _no_collector():
+        with evaluating(*networks), torch.inference_mode(), computing_with(threads), collector_off():
+            gc.collect()
             shape = (batch_size, *input_shape)
             calls = [_call(network, _input(network, shape, device=device), device=device) for network in networks]
             num_calls = _num_calls(_timed(calls, warmup), min_calls=min_calls)
@@ -171,18 +172,6 @@ def _num_calls(warm: FloatArray, *, min_calls: int) -> int:
 
 def _block_sizes(num_calls: int, blocks: int) -> list[int]:
     return [num_calls // blocks + (at < num_calls % blocks) for at in range(blocks)]
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _result(times: Sequence[FloatArray], *, batch_size: int, contended: bool, facts: dict[str, Any]) -> LatencyResult:

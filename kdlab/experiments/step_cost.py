@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdlab.collector import collector_off
 from kdlab.data import Dataset
 from kdlab.evaluation.machine import computing_with, load_average, machine_name, quiet_machine
 from kdlab.experiments.lab import Lab, device_of
@@ -145,21 +146,16 @@ def _batch_size(config: RunConfig, dataset: Dataset) -> int:
 
 
 def _measure(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    device, collects = device_of(config), gc.isenabled()
+    device = device_of(config)
     objective = Objective.from_specs(config.objective.terms)
     batch = _batch(dataset, size=_batch_size(config, dataset), device=device)
     priced = _step(config, dataset, objective, batch, teacher=_teacher(config, dataset) if objective.needs else None)
     plain = _step(config, dataset, Objective.from_specs({"hard_labels": HARD_LABELS}), batch, teacher=None)
     synchronize = (lambda: None) if device.type == "cpu" else getattr(torch, device.type).synchronize
     gc.collect()
-    gc.disable()
-    wait_seconds = config.evaluation.latency.wait_seconds
-    try:
-        with computing_with(threads_alone(config)), quiet_machine(wait_seconds=wait_seconds) as quiet:
-            found = measure_step_cost(priced, plain, synchronize=synchronize)
-    finally:
-        if collects:
-            gc.enable()
+    threads, wait_seconds = threads_alone(config), config.evaluation.latency.wait_seconds
+    with collector_off(), computing_with(threads), quiet_machine(wait_seconds=wait_seconds) as quiet:
+        found = measure_step_cost(priced, plain, synchronize=synchronize)
     return {**found, "contended": not quiet, "load": load_average()}
 
 

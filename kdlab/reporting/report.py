@@ -4,14 +4,13 @@ Nothing in it depends on the time, the machine or the user, so writing it again 
 result come from the sweep file (``study.says``); no file here is edited by hand.
 """
 
-import contextlib
-import gc
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from kdlab.collector import collector_off
 from kdlab.errors import UserError, nearest
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
@@ -45,19 +44,7 @@ class ReportResult(NamedTuple):
     summary_text: str
 
 
-@contextlib.contextmanager
-def collector_off() -> Iterator[None]:
-    """Without the garbage collector: it walks the millions of values of a large study again and again, for nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-@collector_off()
+@collector_off()  # it would walk the millions of values of a large study, for nothing
 def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -> ReportResult:
     """Write ``records.jsonl``, ``README.md``, ``tables/`` and ``figures/`` of a study.
 

@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*(ROOT / "kdlab").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
 
-EVERYWHERE = {"arrays", "outputs", "streams", "targets", "tempering", "errors", "keys", "rounding", "saying"}
+EVERYWHERE = {
+    *("arrays", "collector", "errors", "keys", "outputs", "rounding", "saying", "streams", "targets", "tempering"),
+}
 ALLOWED = {
     "data": set(),
     "models": set(),
