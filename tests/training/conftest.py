@@ -56,6 +56,26 @@ class _Kit:
         how = {"objective": _objective(alpha), "recipe": self.recipe(), "seed": 0, "role": "student", **how}
         return Learner(model, train=how.pop("train", self.train), validation=self.validation, **how)
 
+    @staticmethod
+    def adamw(**changes):
+        return {"_target_": "torch.optim.AdamW", "lr": 0.01, "weight_decay": 0.01, **changes}
+
+    def varied(
+        self, count=5, *, optimizers=None, schedule=CONSTANT, clips=(None,), norm="batch", dropout=0.2, **recipe
+    ):
+        """Learners that differ in seed, T, alpha, teacher, optimizer and clipping; the last one learns from labels."""
+        teachers, optimizers = [self.teacher(90), self.teacher(91)], optimizers or [self.adamw()]
+        learners = []
+        for at in range(count):
+            how = {"steps": 12, "optimizer": optimizers[at % len(optimizers)], "schedule": schedule,
+                   "gradient_clip_norm": clips[at % len(clips)], "precision": "64-true", **recipe}  # fmt: skip
+            alpha = 0.0 if at == count - 1 else 0.3 + 0.1 * at
+            learners.append(self.learner(
+                _network(at, norm=norm, dropout=dropout), objective=_objective(alpha, temperature=1.0 + at),
+                teacher=teachers[at % 2], seed=at // 2, recipe=self.recipe(**how), sinks=[_Log()],
+            ))  # fmt: skip
+        return learners
+
     def fit_all(self, learners, **runtime):
         return fit(learners, num_classes=3, runtime=Runtime(**{"progress": False, "accelerator": "cpu", **runtime}))
 

@@ -3,7 +3,6 @@
 That every family, term, optimizer and schedule gives the same stacked and alone is a contract (tests/contracts).
 """
 
-import copy
 import dataclasses
 
 import pytest
@@ -11,32 +10,12 @@ import tiny_data
 import torch
 from torch import nn
 
-from kdlab.errors import UserError
 from kdlab.objectives import Objective, TermSpec, hard_labels, term
 from kdlab.streams import global_stream
 from kdlab.training import NonFiniteLossError
 from kdlab.training.batches import CHUNK
-from kdlab.training.stackable import stack_problem
 
-ADAMW = {"_target_": "torch.optim.AdamW", "lr": 0.01, "weight_decay": 0.01}
 FIVE = [0, 1, 2, 3, 4]
-
-
-def varied(kit, count=5, *, optimizers=(ADAMW,), schedule=None, clips=(None,), norm="batch", dropout=0.2, **recipe):
-    """Learners that differ in seed, T, alpha, teacher, optimizer and clipping; the last one learns from labels."""
-    teachers = [kit.teacher(90), kit.teacher(91)]
-    learners = []
-    for at in range(count):
-        how = {"steps": 12, "optimizer": optimizers[at % len(optimizers)],
-               "gradient_clip_norm": clips[at % len(clips)], "precision": "64-true", **recipe}  # fmt: skip
-        if schedule is not None:
-            how["schedule"] = schedule
-        alpha = 0.0 if at == count - 1 else 0.3 + 0.1 * at
-        learners.append(kit.learner(
-            kit.network(at, norm=norm, dropout=dropout), objective=kit.objective(alpha, temperature=1.0 + at),
-            teacher=teachers[at % 2], seed=at // 2, recipe=kit.recipe(**how), sinks=[kit.Log()],
-        ))  # fmt: skip
-    return learners
 
 
 def compare(kit, make, *, tolerance=1e-9, **runtime):
@@ -55,19 +34,19 @@ def compare(kit, make, *, tolerance=1e-9, **runtime):
 
 
 def test_learners_of_one_architecture_who_differ_in_all_else(kit):
-    compare(kit, lambda: varied(kit, clips=[None, 0.1, 0.5]))
+    compare(kit, lambda: kit.varied(clips=[None, 0.1, 0.5]))
 
 
 def test_learners_who_differ_in_optimizer_and_schedule(kit):
     sgd = {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}
-    compare(kit, lambda: varied(kit, optimizers=[ADAMW, sgd]))
+    compare(kit, lambda: kit.varied(optimizers=[kit.adamw(), sgd]))
 
 
 def test_learners_with_training_and_validation_sets_of_their_own(kit):
     def make():
         return [dataclasses.replace(one, train=tiny_data.examples(50, start=100 * (at % 3)),
                                     validation=tiny_data.examples(30, start=10_000 + 100 * at))
-                for at, one in enumerate(varied(kit))]  # fmt: skip
+                for at, one in enumerate(kit.varied())]  # fmt: skip
 
     compare(kit, make, evaluation_batch_size=7)
 
@@ -75,15 +54,15 @@ def test_learners_with_training_and_validation_sets_of_their_own(kit):
 @pytest.mark.parametrize("step", ["RandomGaussianNoise", "RandomMixUpV2"])
 def test_augmentation_is_every_learners_own(kit, step):
     steps = {"step": {"_target_": f"kornia.augmentation.{step}", "p": 0.7}}
-    together, _ = compare(kit, lambda: varied(kit, augmentation=steps, steps=7))
-    plain = varied(kit, steps=7)
+    together, _ = compare(kit, lambda: kit.varied(augmentation=steps, steps=7))
+    plain = kit.varied(steps=7)
     kit.fit_all(plain)
     assert together[0].sinks[0].curve("train/loss") != plain[0].sinks[0].curve("train/loss")
 
 
 def wild(kit, rate, **recipe):
     """Five learners, the last of whom learns at ``rate``."""
-    return varied(kit, norm="none", optimizers=[ADAMW] * 4 + [{**ADAMW, "lr": rate}], precision="32-true", **recipe)
+    return kit.varied(norm="none", optimizers=[kit.adamw()] * 4 + [kit.adamw(lr=rate)], precision="32-true", **recipe)
 
 
 def test_one_that_diverges_is_frozen_at_finite_weights_and_the_others_do_not_notice(kit):
@@ -118,7 +97,7 @@ def test_a_frozen_learner_keeps_its_weights_though_its_optimizer_decays_them(kit
 
 
 def test_when_all_diverge_training_ends_and_everyone_has_a_reason(kit):
-    learners = varied(kit, 3, norm="none", optimizers=[{**ADAMW, "lr": 1e300}], steps=5000)
+    learners = kit.varied(3, norm="none", optimizers=[kit.adamw(lr=1e300)], steps=5000)
     fitted = kit.fit_all(learners)
     assert all(isinstance(one.error, NonFiniteLossError) for one in fitted)
     assert all(one.steps < 5000 for one in fitted)
@@ -152,7 +131,7 @@ def test_a_bad_gradient_after_a_finite_loss_leaves_weights_from_before(kit, step
         rows = tiny_data.examples(10 * (CHUNK + 5))
         return [dataclasses.replace(one, train=rows, teacher=None,
                                     objective=small_logits(step if whole or at == 1 else -1))
-                for at, one in enumerate(varied(kit, 3, steps=CHUNK + 5))]  # fmt: skip
+                for at, one in enumerate(kit.varied(3, steps=CHUNK + 5))]  # fmt: skip
 
     learners, others = make(), make()
     fitted = kit.fit_all(learners)
@@ -180,7 +159,7 @@ class Scaled(nn.Module):
 def test_a_gradient_without_bounds_of_one_who_is_not_clipped_stays_as_it_is(kit):
     def make():
         far = Objective({"far": TermSpec(function=hard_labels, weight=1e25, name="far")})
-        found = varied(kit, 3, clips=[0.1, None, 0.1], precision="32-true", norm="none", dropout=0.0)
+        found = kit.varied(3, clips=[0.1, None, 0.1], precision="32-true", norm="none", dropout=0.0)
         return [dataclasses.replace(found[0], objective=far), dataclasses.replace(found[1], objective=far)]
 
     together, alone = make(), make()
@@ -195,7 +174,7 @@ def test_parameters_without_axes_are_clipped_too(kit):
             networks = [Scaled() for _ in range(3)]
         return [
             dataclasses.replace(one, network=networks[at])
-            for at, one in enumerate(varied(kit, 3, clips=[0.1, None, 0.5]))
+            for at, one in enumerate(kit.varied(3, clips=[0.1, None, 0.5]))
         ]
 
     compare(kit, make)
@@ -216,10 +195,10 @@ class CutAt:
 
 @pytest.mark.parametrize("which", [FIVE, [3, 1], [2]])
 def test_a_killed_stack_goes_on_from_each_ones_checkpoint_whole_in_part_or_alone(kit, tmp_path, cosine, which):
-    optimizers = [ADAMW, {**ADAMW, "lr": 0.03}, {"_target_": "torch.optim.Adafactor", "lr": 0.01}]
+    optimizers = [kit.adamw(), kit.adamw(lr=0.03), {"_target_": "torch.optim.Adafactor", "lr": 0.01}]
 
     def make(**changes):
-        found = varied(kit, optimizers=optimizers, schedule=cosine, steps=23)
+        found = kit.varied(optimizers=optimizers, schedule=cosine, steps=23)
         return [dataclasses.replace(one, checkpoint=tmp_path / f"{at}.ckpt", **changes) for at, one in enumerate(found)]
 
     with pytest.raises(CutOffError):
@@ -285,7 +264,7 @@ class Coupled(torch.optim.Optimizer):
 
 
 def test_an_optimizer_that_looks_at_all_of_its_parameters_sees_those_of_one_learner(kit):
-    compare(kit, lambda: varied(kit, 3, optimizers=[{"_target_": f"{__name__}.Coupled", "lr": 0.1}]))
+    compare(kit, lambda: kit.varied(3, optimizers=[{"_target_": f"{__name__}.Coupled", "lr": 0.1}]))
 
 
 def test_a_stack_of_one_holds_the_plain_network(kit):
@@ -321,185 +300,15 @@ def test_a_teacher_is_asked_once_for_learners_who_share_it_and_their_batches(kit
             return self
 
     teacher = Counting()
-    learners = [dataclasses.replace(one, teacher=teacher) for one in varied(kit, 5, steps=3)]
+    learners = [dataclasses.replace(one, teacher=teacher) for one in kit.varied(5, steps=3)]
     kit.fit_all(learners)
     assert asked == [(10, 1, 8)] * 6  # seeds 0 and 1 of the four who learn from it, three steps
 
 
 def test_global_random_states_stay_as_they_were(kit):
     before = torch.get_rng_state()
-    kit.fit_all(varied(kit, steps=3))
+    kit.fit_all(kit.varied(steps=3))
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_what_does_not_fit_together_is_told_and_what_fits_is_not(kit):
-    fits = varied(kit)
-    before = [kit.bits(one.network) for one in fits]
-    assert stack_problem(fits) is None
-    assert all(kit.same(kit.bits(one.network), bits) for one, bits in zip(fits, before, strict=True))
-
-    def changed(at, **how):
-        return [dataclasses.replace(one, **(how if number == at else {})) for number, one in enumerate(fits)]
-
-    recipe = fits[0].recipe
-    for learners, words in (
-        (changed(1, recipe=dataclasses.replace(recipe, steps=13)), "differ in training.steps"),
-        (changed(1, recipe=dataclasses.replace(recipe, batch_size=7)), "differ in training.batch_size"),
-        (changed(1, train=tiny_data.examples(40)), "sizes of their training sets"),
-        (changed(1, network=kit.network(1, norm="none")), "sizes of their networks"),
-        (changed(1, network=kit.network(1).requires_grad_(False)), "what of them trains"),
-        ([dataclasses.replace(one, recipe=dataclasses.replace(recipe, optimizer={"_target_": "torch.optim.LBFGS"}))
-          for one in fits], "LBFGS"),
-    ):  # fmt: skip
-        assert words in stack_problem(learners)
-    with pytest.raises(UserError, match="cannot be trained together: they differ in training"):
-        kit.fit_all(changed(1, recipe=dataclasses.replace(recipe, steps=13)))
-
-
-class Mixing(nn.Module):
-    """A network that looks at values: nothing ``vmap`` can do."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(8, 3)
-
-    def forward(self, inputs):
-        return self.layer(inputs[:, 0] * (2.0 if inputs.sum() > 0 else 1.0))
-
-
-class Noisy(nn.Module):
-    """A network that draws outside its layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(8, 3)
-
-    def forward(self, inputs):
-        return self.layer(nn.functional.dropout(inputs[:, 0], 0.5, self.training))
-
-
-@pytest.mark.parametrize("kind", [Mixing, Noisy])
-def test_a_network_that_vmap_cannot_do_runs_alone(kit, kind):
-    learners = [kit.learner(kind()) for _ in range(2)]
-    assert f"{kind.__name__} does not run under vmap" in stack_problem(learners)
-
-
-class Guarded(nn.Module):
-    """A network that looks at values in one precision alone."""
-
-    def __init__(self, dtype):
-        super().__init__()
-        self.layer, self.dtype = nn.Linear(8, 3), dtype
-
-    def forward(self, inputs):
-        logits = self.layer(inputs[:, 0])
-        return logits * 2.0 if logits.dtype == self.dtype and logits.max() > 9 else logits
-
-
-class Rounded(nn.Module):
-    """A network that keeps, of what is rounded, the weight of one network beside its parameters."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(8, 3)
-        self.kept = [self.layer.weight.detach().clone()]
-
-    def forward(self, inputs):
-        logits = self.layer(inputs[:, 0])
-        return logits + nn.functional.linear(inputs[:, 0], self.kept[0]) if logits.dtype == torch.bfloat16 else logits
-
-
-@pytest.mark.parametrize(("precision", "dtype"), [("bf16-mixed", torch.bfloat16), ("64-true", torch.float64)])
-def test_a_stack_is_tried_in_the_precision_it_trains_in(kit, precision, dtype):
-    """It would be found as late as in training: everything is measured in float32, where nothing is wrong."""
-    plain, asked = ([kit.learner(Guarded(dtype), alpha=0.5, teacher=kit.teacher(), recipe=kit.recipe(precision=one))
-                     for _ in range(2)] for one in ("32-true", precision))  # fmt: skip
-    assert stack_problem(plain) is None
-    found = stack_problem(asked)
-    assert found.startswith("Guarded does not run under vmap")
-    assert (f"training.precision = '{precision}'" in found) == (precision == "bf16-mixed")
-    assert asked[0].teacher(torch.zeros(1, 1, 8), torch.zeros(1, dtype=torch.long)).logits.dtype == torch.float32
-    assert {p.dtype for one in asked for p in one.network.parameters()} == {torch.float32}
-    assert torch.get_default_dtype() == torch.float32
-
-
-def test_what_half_precision_changes_is_told_from_what_it_rounds(kit):
-    recipe = kit.recipe(precision="bf16-mixed")
-    assert stack_problem(varied(kit, precision="bf16-mixed")) is None
-    found = stack_problem([kit.learner(Rounded(), recipe=recipe) for _ in range(2)])
-    assert found == "Rounded gives other losses in a stack than alone with training.precision = 'bf16-mixed'"
-    found = stack_problem([kit.learner(Padded(), recipe=recipe) for _ in range(2)])
-    assert found == "Padded gives other gradients in a stack than alone"
-
-
-class Averaging(nn.Module):
-    """A network that replaces a buffer: ``vmap`` drops what is no change in place."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(8, 3)
-        self.register_buffer("mean", torch.zeros(8))
-
-    def forward(self, inputs):
-        if self.training:
-            self.mean = 0.9 * self.mean + 0.1 * inputs[:, 0].detach().mean(0)
-        return self.layer(inputs[:, 0] - self.mean)
-
-
-class Padded(nn.Module):
-    """An embedding with a padding row, which ``vmap`` gives a gradient."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(4, 5, padding_idx=0)
-        self.layer = nn.Linear(40, 3)
-
-    def forward(self, inputs):
-        return self.layer(self.embedding(inputs[:, 0].long().clamp(0, 3)).flatten(1))
-
-
-class Aside(nn.Module):
-    """A network that keeps its weight in a list beside its parameters, where no stack finds it."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(8, 3)
-        self.kept = [self.layer.weight]
-
-    def forward(self, inputs):
-        return nn.functional.linear(inputs[:, 0], self.kept[0], self.layer.bias)
-
-
-@pytest.mark.parametrize(("kind", "what"), [(Averaging, "buffers"), (Padded, "gradients"), (Aside, "gradients")])
-def test_a_network_that_a_stack_would_train_otherwise_runs_alone(kit, kind, what):
-    """All start from the same weights, as in a sweep over T: the losses of the first step are right."""
-    network = kind()
-    learners = [kit.learner(copy.deepcopy(network)) for _ in range(2)]
-    before = kit.bits(network)
-    assert stack_problem(learners) == f"{kind.__name__} gives other {what} in a stack than alone"
-    assert all(kit.same(kit.bits(one.network), before) for one in learners)
-
-
-@term()
-def mixing_students(student, teacher, batch, step):
-    """A user's term that averages over everybody."""
-    return (student.logits - student.logits.mean()).square().mean(-1)
-
-
-@term(student_needs=["features.penultimate"])
-def small_features(student, teacher, batch, step):
-    """A term that leaves the classifier untrained."""
-    return student.features["penultimate"].square().mean(-1)
-
-
-@pytest.mark.parametrize(("function", "what"), [(mixing_students, "losses"), (small_features, "gradients")])
-def test_every_choice_of_terms_is_tried_wherever_its_learners_stand(kit, function, what):
-    """A weight without a gradient would get one of zero beside others that train it, and AdamW would decay it."""
-    own = Objective({"own": TermSpec(function=function, weight=1.0, name="own")})
-    fits = varied(kit, 9)
-    assert stack_problem(fits) is None
-    learners = [dataclasses.replace(one, objective=own) if at in (2, 6) else one for at, one in enumerate(fits)]
-    assert f"gives other {what}" in stack_problem(learners)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -512,7 +321,7 @@ def test_a_compiled_forward_trains_the_same(kit, count):
         return compiled(network, backend="eager")
 
     def make():
-        return varied(kit, 4, dropout=0.0, steps=6)[:count]
+        return kit.varied(4, dropout=0.0, steps=6)[:count]
 
     together, plain = make(), make()
     with pytest.MonkeyPatch.context() as patch:
