@@ -156,6 +156,10 @@ def _open(path: Path, spec: ArraySpec, digest: str) -> Array:
 @functools.lru_cache(maxsize=256)
 def _digest(path: Path, _size: int, _changed_ns: int) -> str:
     """Of a file that has not changed, once in a process: a sweep opens the same one for every student."""
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -183,10 +187,7 @@ def _write(
         fill(arrays)
         for array in arrays.values():
             array.flush()
-        digests = {}
-        for name in specs:
-            with (partial / _file_name(name)).open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests = {name: _sha256(partial / _file_name(name)) for name in specs}
         told = {"what": what, "described": dict(described), "sha256": digests}
         (partial / MANIFEST).write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
         if folder.exists():

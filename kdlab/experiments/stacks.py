@@ -7,6 +7,7 @@ Architecture, data, batch size, steps, precision and augmentation are shared. No
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from kdlab.data.loading import data_identity
 from kdlab.evaluation.machine import computing_with
@@ -26,6 +27,7 @@ from kdlab.schema import TrainingConfig
 OWN_TO_EACH = ("optimizer", "schedule", "gradient_clip_norm")
 """What of a recipe may differ within a stack."""
 Tell = Callable[[int, Outcome], object]
+Run = TypeVar("Run")
 
 
 def run_points(points: Sequence[Plan], lab: Lab, *, tell: Tell = lambda at, outcome: None) -> list[Outcome]:
@@ -119,20 +121,18 @@ def cut(count: int, *, most: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
-def grouped(runs: Iterable[Wanted]) -> list[list[Wanted]]:
-    """Those that may be one stack, next to each other those that share data and a teacher."""
-    groups: dict[str, list[Wanted]] = {}
-    for wanted in runs:
-        groups.setdefault(stack_key(wanted.planned), []).append(wanted)
-    return [sorted(group, key=lambda wanted: wanted.beside) for group in groups.values()]
+def grouped(runs: Iterable[Run], *, planned: Callable[[Run], PlannedRun]) -> list[list[Run]]:
+    """Those that may be one stack, in their order; ``planned`` tells how a run is planned."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(stack_key(planned(run)), []).append(run)
+    return list(groups.values())
 
 
 def stacks_of(runs: Iterable[PlannedRun], lab: Lab) -> list[list[PlannedRun]]:
     """How runs that are all to be trained would be grouped; nothing is begun."""
-    groups: dict[str, list[PlannedRun]] = {}
-    for planned in runs:
-        groups.setdefault(stack_key(planned), []).append(planned)
-    return [group[piece] for group in groups.values() for piece in cut(len(group), most=most_together(group, lab))]
+    groups = grouped(runs, planned=lambda run: run)
+    return [group[piece] for group in groups for piece in cut(len(group), most=most_together(group, lab))]
 
 
 def _obtain_all(runs: Sequence[Wanted], lab: Lab, board: Board) -> None:
@@ -142,7 +142,9 @@ def _obtain_all(runs: Sequence[Wanted], lab: Lab, board: Board) -> None:
             missing.append(wanted)
         else:
             _alone(wanted, lab, board)
-    for group in grouped(wanted for wanted in missing if wanted.prepare is not None):
+    trained = [wanted for wanted in missing if wanted.prepare is not None]
+    for group in grouped(trained, planned=lambda wanted: wanted.planned):
+        group.sort(key=lambda wanted: wanted.beside)  # next to each other those that share data and a teacher
         for piece in cut(len(group), most=most_together([wanted.planned for wanted in group], lab)):
             _together([wanted for wanted in group[piece] if not board.is_hopeless(wanted.run_id)], lab, board)
     for wanted in missing:
