@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from kdlab.errors import UserError, nearest
-from kdlab.schema import ConfigError
+from kdlab.schema.reading import ConfigError
 from kdlab.training import NonFiniteLossError
 
 

@@ -21,7 +21,8 @@ from kdlab.commands.hydra_errors import explain_hydra, needs_multirun
 from kdlab.commands.knobs import QUALITY_PARTS, section_of, unread
 from kdlab.commands.raw import Raw, Sections, plain, raw_config, references, value_at, with_value
 from kdlab.errors import UserError, nearest
-from kdlab.schema import RunConfig, read_config
+from kdlab.schema.config import RunConfig
+from kdlab.schema.reading import read_config
 
 _ABSENT = object()
 #: The groups whose choice decides which knobs there are.
@@ -29,7 +30,7 @@ _CHOOSE_KNOBS = ("objective", "teacher/quality")
 
 
 def read(overrides: Sequence[str], *, config_dir: str | Path | None = None, targets: bool = True) -> RunConfig:
-    """The typed config of a single run, as ``kdlab run`` reads it; ``targets`` as ``kdlab.schema.read_config`` has it.
+    """The typed config of a single run, as ``kdlab run`` reads it; ``targets`` as ``read_config`` has it.
 
     Raises:
         UserError: every mistake: in the grammar, in names, keys, types, ranges, and knobs that nothing reads.
@@ -60,7 +61,7 @@ def checked(
         composer: to see which other choice would read a key.
         absent: those of ``overrides`` whose key the config does not have.
         kind: ``run`` or ``teacher``.
-        targets: as ``kdlab.schema.read_config`` has it.
+        targets: as ``read_config`` has it.
 
     Raises:
         UserError: every mistake, one a line.
@@ -170,7 +171,7 @@ def _groups(cfg: DictConfig) -> list[str]:
 
 
 def typed(cfg: DictConfig, *, targets: bool = True) -> RunConfig:
-    """The typed config of an unresolved one; ``targets`` as ``kdlab.schema.read_config`` has it.
+    """The typed config of an unresolved one; ``targets`` as ``read_config`` has it.
 
     Raises:
         UserError: every mistake, one a line.
@@ -206,7 +207,7 @@ class PointReader:
             raise UserError("\n".join(_causes(str(error).splitlines(), raw))) from error
 
     def read(self, whole: Mapping[str, Any]) -> RunConfig:
-        """``kdlab.schema.read_config``, once for configs that say the same (the scratch twin of many points)."""
+        """``read_config``, once for configs that say the same (the scratch twin of many points)."""
         text = repr(whole)
         if text not in self._configs:
             self._configs[text] = read_config(whole, sound=self._sound)

@@ -355,7 +355,7 @@ def _allowed(key: str) -> list[str]:
     """The values of a key that takes one of a few words (``tracker.mode``), from the schema."""
     if key.count(".") == 0 or key.split(".")[0] not in ("tracker", "evaluation", "training", "teacher", "study"):
         return []
-    from kdlab.schema import RunConfig
+    from kdlab.schema.config import RunConfig
 
     section: object = RunConfig
     for part in key.split("."):

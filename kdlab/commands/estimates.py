@@ -16,7 +16,7 @@ from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import HARD_LABELS, Plan, PlannedRun
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 
 TIMING_SECONDS, MOST_STEPS = 0.6, 20
 # What a run takes beside its bare steps and forward passes, on one core: rough, and read only where no record tells.

@@ -24,7 +24,8 @@ from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
-from kdlab.schema import RunConfig, TrackerConfig
+from kdlab.schema.bookkeeping import TrackerConfig
+from kdlab.schema.config import RunConfig
 
 Job = Callable[[DictConfig], float | None]
 

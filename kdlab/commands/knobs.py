@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdlab.commands.raw import references
 from kdlab.errors import UserError
-from kdlab.schema import needs_teacher
+from kdlab.schema.learning import needs_teacher
 
 if TYPE_CHECKING:
     from kdlab.teachers import Quality

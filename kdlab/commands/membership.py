@@ -10,7 +10,7 @@ from kdlab.commands.grid import Axis, key_of
 from kdlab.commands.planning import Point, Sweep
 from kdlab.experiments.plan import PlannedRun
 from kdlab.records import studies
-from kdlab.schema import EVERY_ARM
+from kdlab.schema.bookkeeping import EVERY_ARM
 
 
 def members_of(point: Point, *, kind: str = "run") -> list[studies.Member]:

@@ -21,7 +21,7 @@ from kdlab.commands.knobs import BOOKKEEPING, section_of, unread
 from kdlab.commands.raw import Raw, value_at, with_value
 from kdlab.errors import UserError, nearest
 from kdlab.experiments.plan import Plan, plan, plan_teacher
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from kdlab.errors import UserError, nearest
 from kdlab.records.store import Store
 from kdlab.saying import say
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def evaluate(words: list[str]) -> int:
     from kdlab.commands.jobs import apply_threads, open_lab, show_path, summary
     from kdlab.experiments.again import config_of, evaluate_again
     from kdlab.records.store import read_record
-    from kdlab.schema import read_config
+    from kdlab.schema.reading import read_config
 
     asked = parse(words, command="evaluate")
     if not asked.names:

@@ -19,7 +19,8 @@ from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
 from kdlab.records.store import read_record
 from kdlab.records.weights import load_weights, match_state
-from kdlab.schema import RunConfig, read_config
+from kdlab.schema.config import RunConfig
+from kdlab.schema.reading import read_config
 from kdlab.targets import refuse_unsafe
 
 

@@ -20,7 +20,7 @@ from kdlab.keys import expected_keys, out_of_scope
 from kdlab.models.stacking import Stack
 from kdlab.outputs import Predictions
 from kdlab.records.identity import canonical_json
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 
 PREDICTION_BYTES = 2**28
 _COUNTED: dict[str, Cost] = {}

@@ -6,7 +6,9 @@ from typing import Any
 from kdlab.evaluation import EVALUATION_VERSION
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
-from kdlab.schema import SETS, RunConfig, read_config
+from kdlab.schema.bookkeeping import SETS
+from kdlab.schema.config import RunConfig
+from kdlab.schema.reading import read_config
 from kdlab.targets import refuse_unsafe
 
 

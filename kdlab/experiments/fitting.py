@@ -13,7 +13,7 @@ from kdlab.experiments.lab import device_of
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.runs import Made
 from kdlab.outputs import Predictions
-from kdlab.schema import TrainingConfig
+from kdlab.schema.learning import TrainingConfig
 from kdlab.training import Fitted, Learner, Recipe, Runtime, fit
 from kdlab.training.stackable import stack_problem
 

@@ -15,7 +15,7 @@ from kdlab.outputs import Predictions
 from kdlab.records.identity import canonical_json
 from kdlab.records.store import Store
 from kdlab.saying import say as say
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 from kdlab.tracking.base import Tracker
 
 _REMEMBERED_BYTES = 2**28

@@ -17,7 +17,7 @@ from kdlab.evaluation.machine import machine_name
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.measured_once import measured_once
 from kdlab.models import build_model
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 
 LATENCY_VERSION = 1
 

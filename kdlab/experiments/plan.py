@@ -16,16 +16,10 @@ from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import TRAINING_VERSION, identity, run_id
-from kdlab.schema import (
-    HARD_LABELS_ALONE,
-    DataConfig,
-    RunConfig,
-    TeacherConfig,
-    TrainingConfig,
-    identity_view,
-    needs_teacher,
-    read_config,
-)
+from kdlab.schema.config import RunConfig
+from kdlab.schema.learning import HARD_LABELS_ALONE, DataConfig, TeacherConfig, TrainingConfig, needs_teacher
+from kdlab.schema.reading import read_config
+from kdlab.schema.section import identity_view
 from kdlab.teachers import Quality
 
 #: The sections of a config that concern a scratch twin, and those that concern a teacher.

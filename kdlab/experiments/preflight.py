@@ -20,7 +20,8 @@ from kdlab.models import as_output
 from kdlab.objectives import Objective
 from kdlab.outputs import Batch
 from kdlab.records.identity import canonical_json
-from kdlab.schema import RunConfig, TrainingConfig
+from kdlab.schema.config import RunConfig
+from kdlab.schema.learning import TrainingConfig
 from kdlab.teachers import UNFITTED, Quality, answers_by_index
 from kdlab.training import Recipe, Runtime
 from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen

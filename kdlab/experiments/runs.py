@@ -29,7 +29,7 @@ from kdlab.records.provenance import provenance
 from kdlab.records.record import RunRecord
 from kdlab.records.store import CHECKPOINT, HISTORY
 from kdlab.records.weights import save_weights
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 from kdlab.tracking.base import NullRun, TrackedRun
 from kdlab.tracking.tables import run_tables
 from kdlab.training.callbacks import CurveSink

@@ -6,7 +6,7 @@ import numpy as np
 
 from kdlab.experiments.lab import Lab
 from kdlab.records.atomic import atomic_path
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 
 
 def store_split(config: RunConfig, lab: Lab) -> str:

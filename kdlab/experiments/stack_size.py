@@ -13,7 +13,7 @@ from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network
 from kdlab.models import as_output
-from kdlab.schema import TrainingConfig
+from kdlab.schema.learning import TrainingConfig
 from kdlab.streams import global_stream
 from kdlab.targets import build
 

@@ -22,7 +22,7 @@ from kdlab.experiments.threads import threads_alone, threads_stacked
 from kdlab.experiments.together import Outcome, Wanted, obtain_alone, obtain_together
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
-from kdlab.schema import TrainingConfig
+from kdlab.schema.learning import TrainingConfig
 
 OWN_TO_EACH = ("optimizer", "schedule", "gradient_clip_norm")
 """What of a recipe may differ within a stack."""

@@ -30,7 +30,7 @@ from kdlab.experiments.threads import threads_alone
 from kdlab.models import as_output, build_model
 from kdlab.objectives import Objective, effective_terms
 from kdlab.outputs import Batch
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 from kdlab.targets import build
 from kdlab.teachers import UNFITTED, CachedTeacher, Quality, Teacher, tap_teacher
 from kdlab.training.distillation import listen

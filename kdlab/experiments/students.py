@@ -25,7 +25,7 @@ from kdlab.objectives import Objective, effective_terms
 from kdlab.outputs import Predictions
 from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 from kdlab.streams import stream_seed
 from kdlab.training import Learner
 

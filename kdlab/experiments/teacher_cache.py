@@ -15,7 +15,8 @@ from kdlab.experiments.lab import Lab, device_of, say
 from kdlab.experiments.teachers import Taught
 from kdlab.objectives import Objective
 from kdlab.records.identity import canonical_json
-from kdlab.schema import RunConfig, TrainingConfig
+from kdlab.schema.config import RunConfig
+from kdlab.schema.learning import TrainingConfig
 from kdlab.teachers import Teacher, UniformTeacher
 from kdlab.teachers.cached import CachedTeacher, cached, output_specs
 

@@ -28,7 +28,8 @@ from kdlab.objectives import Objective
 from kdlab.outputs import Predictions
 from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state, read_state
-from kdlab.schema import RunConfig, TeacherConfig
+from kdlab.schema.config import RunConfig
+from kdlab.schema.learning import TeacherConfig
 from kdlab.streams import stream_seed
 from kdlab.teachers import Quality, ScaledTeacher, Teacher, facts_of, make_teacher, matched
 from kdlab.training import Learner

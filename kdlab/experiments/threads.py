@@ -2,7 +2,7 @@
 
 import os
 
-from kdlab.schema import RunConfig
+from kdlab.schema.config import RunConfig
 
 
 def threads_alone(config: RunConfig) -> int:

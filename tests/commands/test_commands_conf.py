@@ -17,7 +17,7 @@ from kdlab.commands.sweeping import grid_of, of_all_points, planned, sweep_of
 from kdlab.data import Examples
 from kdlab.models import build_model
 from kdlab.objectives import Objective
-from kdlab.schema import EVERY_ARM
+from kdlab.schema.bookkeeping import EVERY_ARM
 from kdlab.targets import build
 from kdlab.teachers import UNFITTED, Quality, make_teacher
 

@@ -169,7 +169,7 @@ def test_seconds_come_from_records_and_scale_with_steps(kdlab):
     from kdlab.commands.estimates import Estimator
     from kdlab.commands.jobs import lab_of
     from kdlab.experiments.plan import plan
-    from kdlab.schema import read_config
+    from kdlab.schema.reading import read_config
 
     (record,) = [found for found in kdlab.records().values() if found.role == "student"]
     plain = yaml.safe_load((kdlab.here / "runs" / record.run_id / "config.yaml").read_text())

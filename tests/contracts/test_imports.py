@@ -31,7 +31,7 @@ HEAVY = {"wandb", "netcal", "matplotlib", "scipy", "pandas", "sklearn", "mnist1d
 ONLY_IN = {
     "wandb": ("kdlab/tracking/wandb.py",),
     "hydra": ("kdlab/commands/", "hydra_plugins/"),
-    "omegaconf": ("kdlab/commands/", "hydra_plugins/", "kdlab/schema.py"),
+    "omegaconf": ("kdlab/commands/", "hydra_plugins/"),
     "netcal": ("kdlab/evaluation/",),
     "matplotlib": ("kdlab/reporting/",),
     "pandas": ("kdlab/reporting/", "kdlab/commands/api.py"),
@@ -39,7 +39,7 @@ ONLY_IN = {
     "sklearn": ("kdlab/data/",),
     "kornia": ("kdlab/data/augmentation.py",),
     "pytorch_lightning": ("kdlab/training/",),
-    "pydantic": ("kdlab/schema.py", "kdlab/data/loading.py"),
+    "pydantic": ("kdlab/schema/", "kdlab/data/loading.py"),
 }
 
 

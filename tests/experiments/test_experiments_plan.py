@@ -8,7 +8,7 @@ from plain_config import QUALITIES, config, overconfident, plain
 
 from kdlab.experiments.plan import plan, plan_teacher
 from kdlab.records.identity import TRAINING_VERSION, identity
-from kdlab.schema import read_config
+from kdlab.schema.reading import read_config
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run_ids.json"
 

@@ -10,7 +10,7 @@ from presets import NAMES, OWN_WEIGHTS, preset
 from kdlab.experiments.plan import plan, plan_teacher
 from kdlab.experiments.preflight import preflight
 from kdlab.experiments.teachers import build_teacher_network, obtain_teacher
-from kdlab.schema import ConfigError, read_config
+from kdlab.schema.reading import ConfigError, read_config
 from kdlab.teachers import facts_of
 
 SHIFT = {"_target_": "tiny_data.moved", "by": 1.0}

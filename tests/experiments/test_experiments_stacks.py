@@ -410,7 +410,7 @@ def test_a_stack_is_as_large_as_it_may_be(bench, sizes):
 
 def test_memory_of_a_step_is_what_it_holds():
     from kdlab.data.dataset import Examples
-    from kdlab.schema import TrainingConfig
+    from kdlab.schema.learning import TrainingConfig
 
     recipe = TrainingConfig(steps=1, batch_size=50, optimizer={"_target_": "torch.optim.Adam"}, schedule={})
     examples = Examples(torch.zeros(80, 20), torch.zeros(80, dtype=torch.long), torch.arange(80))

@@ -22,7 +22,7 @@ from kdlab.experiments.teachers import obtain_teacher
 from kdlab.outputs import Batch
 from kdlab.records.identity import identity
 from kdlab.records.store import Store
-from kdlab.schema import ConfigError, read_config
+from kdlab.schema.reading import ConfigError, read_config
 from kdlab.streams import drawing_from, generator
 from kdlab.teachers import CachedTeacher, OnlineTeacher, UniformTeacher
 from kdlab.tracking.base import NullTracker

@@ -3,7 +3,8 @@
 import copy
 from typing import Any
 
-from kdlab.schema import RunConfig, read_config
+from kdlab.schema.config import RunConfig
+from kdlab.schema.reading import read_config
 
 _SGD = {"_target_": "torch.optim.SGD", "lr": 0.05}
 _CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}

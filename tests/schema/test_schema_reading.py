@@ -1,9 +1,12 @@
+"""A config is read whole or refused with every mistake: key, value, what is allowed, nearest names."""
+
 import copy
 
 import pytest
-from plain_config import QUALITIES, config, plain
+from plain_config import config, plain
 
-from kdlab.schema import ConfigError, RunConfig, identity_view, needs_teacher, read_config
+from kdlab.schema.config import RunConfig
+from kdlab.schema.reading import ConfigError, read_config
 
 
 def mistakes(mapping):
@@ -130,33 +133,3 @@ def test_all_mistakes_are_told_at_once():
 def test_mistakes_do_not_flood_the_screen_with_values():
     lines = mistakes(plain(training={"a": list(range(1000))}))
     assert all(len(line) < 300 for line in lines)
-
-
-@pytest.mark.parametrize("name", QUALITIES)
-def test_presets_are_read(name):
-    read = config(teacher__quality=QUALITIES[name])
-    assert read.teacher.effective_training().steps == (4 if name == "weak" else 18)
-
-
-def test_hard_labels_alone_need_no_teacher():
-    terms = {"hard_labels": plain()["objective"]["terms"]["hard_labels"]}
-    assert read_config(plain(objective={"terms": terms}, teacher=None)).teacher is None
-    assert not needs_teacher(terms["hard_labels"])
-    assert needs_teacher(plain()["objective"]["terms"]["soft_targets"])
-    assert not needs_teacher({"_target_": "nowhere.at.all"})
-
-
-def test_identity_view_leaves_out_what_does_not_train():
-    view = identity_view(config(data__cache_dir="somewhere").data)
-    assert view == {"name": "tiny", "seed": 0, "spec": {"_target_": "tiny_data.tiny", "train": 60}}
-
-
-def test_a_tuning_phase_has_seeds_of_its_own_and_looks_at_no_test_set():
-    mapping = {**plain(), "seed": 999, "study": {"phase": "tune"}}
-    mapping["evaluation"] = {**mapping.get("evaluation", {}), "sets": ["validation", "test"]}
-    told = mistakes(mapping)
-    assert any(line.startswith("seed = 999: a tuning phase has seeds of its own, 1000 and up") for line in told)
-    assert any(line.startswith("evaluation.sets = ['test']: a tuning phase looks at train") for line in told)
-    mapping |= {"seed": 1000, "evaluation": {**mapping["evaluation"], "sets": ["train", "validation"]}}
-    assert read_config(mapping).study.phase == "tune"
-    assert "study.phase = 'tuen': allowed are" in "\n".join(mistakes({**plain(), "study": {"phase": "tuen"}}))

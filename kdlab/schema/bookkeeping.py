@@ -1,0 +1,88 @@
+"""The sections that train nothing: what is measured, on what machine, where results go, what a study asks."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kdlab.schema.section import Section
+
+FIRST_TUNING_SEED = 1000
+EVERY_ARM = "*"  # in study.compare, as the first of a pair: every arm but the other one
+SetName = Literal["train", "validation", "test", "slices"]
+SETS: tuple[SetName, ...] = ("train", "validation", "test", "slices")
+
+
+class LatencyConfig(Section):
+    """How latency is measured; it belongs to the architecture and the machine, not to the weights."""
+
+    enabled: bool = True
+    batch_size: Annotated[int, Field(gt=0)] = 1
+    threads: Annotated[int, Field(gt=0)] = 1
+    calls: Annotated[int, Field(ge=1000)] = 1000
+    blocks: Annotated[int, Field(ge=10)] = 10
+    wait_seconds: Annotated[float, Field(ge=0)] = 60.0
+
+
+class EvaluationConfig(Section):
+    """What is measured and what is kept of it."""
+
+    sets: list[SetName] = list(SETS)
+    batch_size: Annotated[int, Field(gt=0)] = 1000
+    keep_predictions: Literal["all", "test", "none"] | None = None
+    latency: LatencyConfig = LatencyConfig()
+
+
+class TrainerConfig(Section):
+    """Where and how often: Lightning's accelerator, torch.compile's mode, logging and checkpoint intervals."""
+
+    accelerator: str = "auto"
+    devices: int | str = 1
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
+    validate_every_epochs: Annotated[int, Field(gt=0)] = 1
+    checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 30.0
+    progress: bool = True
+
+
+class StackConfig(Section):
+    """How many networks of a sweep are trained together: as many as fit into memory, or a number; 1 for none."""
+
+    max_size: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
+
+
+class StoreConfig(Section):
+    """Where runs are kept, relative to where the user stands."""
+
+    root: str = "runs"
+
+
+class ReportConfig(Section):
+    """Where reports go, and the smallest effects of interest (metric -> value)."""
+
+    root: str = "reports"
+    sesoi: dict[str, Annotated[float, Field(gt=0)]] = {}
+
+
+class TrackerConfig(Section):
+    """Weights & Biases."""
+
+    mode: Literal["offline", "online", "auto", "disabled"] = "offline"
+    project: str = "kdlab"
+    entity: str | None = None
+    tags: list[str] = []
+    notes: str | None = None
+
+
+class StudyConfig(Section):
+    """The question a sweep asks, its arms and comparisons; and which part of it this run is."""
+
+    name: str | None = None
+    sweep: str | None = None
+    question: str | None = None
+    hypothesis: str | None = None
+    cost: str | None = None
+    says: str | None = None
+    arms: dict[str, list[str]] = {}
+    only: list[str] = []
+    compare: list[list[str]] = []
+    arm: str | None = None
+    phase: Literal["tune", "confirm"] = "confirm"

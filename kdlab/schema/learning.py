@@ -1,0 +1,119 @@
+"""The sections that say what is learned: data, recipe, teacher, objective."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kdlab.errors import UserError
+from kdlab.schema.section import NOT_IDENTITY, Section, Spec, gathered
+
+HARD_LABELS_ALONE: Spec = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}
+"""What scratch students and teachers learn from."""
+
+
+class SliceConfig(Section):
+    """A named test set: ``spec`` makes its examples, ``reference`` is what its gap is measured against."""
+
+    reference: Literal["twins", "test"]
+    ood: bool
+    spec: Spec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        return gathered(data, own=("reference", "ood"))
+
+
+class DataConfig(Section):
+    """The data set: a loader (``spec``), its seed, its slices, and the shift that ``shifted`` teachers learn under."""
+
+    name: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0)]
+    slices: Annotated[dict[str, SliceConfig], NOT_IDENTITY] = {}
+    shift: Annotated[Spec | None, NOT_IDENTITY] = None
+    cache_dir: Annotated[str | None, NOT_IDENTITY] = None
+    spec: Spec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        return gathered(data, own=("name", "seed", "slices", "shift", "cache_dir"))
+
+
+class TrainingConfig(Section):
+    """A training recipe. ``steps`` are optimizer steps, the unit in which budgets are equal.
+
+    ``augmentation`` names random changes of every batch, applied in their order. ``views`` > 0 draws that many
+    augmented views of each example once and shows one of them an epoch; beside a teacher it is ``teacher.cache.views``.
+    """
+
+    steps: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)]
+    optimizer: Spec
+    schedule: Spec
+    augmentation: dict[str, Spec] = {}
+    views: Annotated[int, Field(ge=0)] = 0
+    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+
+class TeacherCacheConfig(Section):
+    """Whether the teacher of a student answers from files, by example index, or is asked in every step.
+
+    Args:
+        mode: ``auto`` stores what does not change: answers are read wherever the student's inputs are not augmented at
+            random, or the views it is shown are stored. ``always`` insists on files, ``never`` asks the teacher.
+        dtype: how answers are stored; half precision trains another network (in the last digits).
+        views: augmented views of each training example that are stored, and shown to teacher and student alike.
+        fixed_targets: the control: the student sees augmented inputs, the teacher answered for the unchanged ones.
+    """
+
+    mode: Annotated[Literal["auto", "always", "never"], NOT_IDENTITY] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+    views: Annotated[int, Field(ge=0)] = 0
+    fixed_targets: bool = False
+
+
+class TeacherConfig(Section):
+    """The teacher: architecture, recipe, seed and quality; or a checkpoint of the user's.
+
+    On top of any quality that has a network, its logits may be multiplied by ``logit_scale``, or by the one number that
+    gives its tempered targets the mean entropy ``match_entropy`` (nats) on the transfer set.
+    """
+
+    model: Spec
+    training: TrainingConfig
+    seed: Annotated[int, Field(ge=0)]
+    quality: Spec
+    checkpoint: str | None = None
+    logit_scale: Annotated[float, Field(gt=0)] | None = None
+    match_entropy: Annotated[float, Field(gt=0)] | None = None
+    cache: TeacherCacheConfig = TeacherCacheConfig()
+
+    def effective_training(self) -> TrainingConfig:
+        """The recipe with what the quality preset changes in it (an under-trained teacher: its steps)."""
+        from kdlab.teachers import Quality
+
+        merged = Quality.from_spec(self.quality).merged_training(self.training.model_dump())
+        return TrainingConfig.model_validate(merged)
+
+
+class ObjectiveConfig(BaseModel):
+    """Named terms with absolute weights, and the knobs that they read by interpolation."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    terms: Annotated[dict[str, Spec], Field(min_length=1)]
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    t2_scaling: bool | None = None
+
+
+def needs_teacher(term: Mapping[str, Any]) -> bool:
+    """Whether a term's function asks for a teacher's outputs, whatever its weight."""
+    from kdlab.targets import resolve
+
+    try:
+        return bool(getattr(resolve(str(term.get("_target_"))), "needs", ()))
+    except UserError:
+        return False  # reported by the check of the targets
