@@ -22,7 +22,7 @@ from kdlab.models.stacking import Stack, tensors_of
 from kdlab.objectives import Objective
 from kdlab.objectives.stacking import merged
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
-from kdlab.streams import stream_seed
+from kdlab.streams import reseed, stream_seed
 from kdlab.teachers import Teacher, answers_by_index
 from kdlab.training.batches import Chunk, EvaluationBatches, TrainingBatches
 from kdlab.training.callbacks import CurveSink
@@ -184,7 +184,7 @@ class StackModule(pl.LightningModule):
         if isinstance(self.student, Stack):
             self.student.begin_dropout(seeds)
         else:
-            torch.manual_seed(seeds[0])
+            reseed(seeds[0], device=self.device)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Chunks are cut where they are needed."""
