@@ -51,9 +51,10 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from kdlab.commands.completion.protocol import completion
 
         return completion
-    from kdlab.commands import listing, reading, reports
+    from kdlab.commands import reading, reports
+    from kdlab.commands.listing.command import list_runs
 
-    return {"evaluate": reading.evaluate, "report": reports.report, "list": listing.list_runs}[name]
+    return {"evaluate": reading.evaluate, "report": reports.report, "list": list_runs}[name]
 
 
 SPINS = "10000"
