@@ -265,6 +265,31 @@ def test_each_run_is_tracked_once_and_ctrl_c_ends_all_that_are_open(tmp_path, mo
     assert Counter(lab.tracker.begun) == {run_id: 1 if role == "teacher" else 2 for run_id, role in roles.items()}
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_record_that_was_written_wins_over_ctrl_c(tmp_path, monkeypatch, alone):
+    lab = Lab(Store(tmp_path / "runs"), Tracker())
+    points, write = points_of({}, {"temperature": 4}, stack={"max_size": 1 if alone else 9}), Store.write
+
+    def interrupted(self, record):
+        write(self, record)
+        if record.role == "scratch":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_points(points, lab)
+    twin = points[0].twin.run_id
+    assert lab.store.finished(twin) is not None
+    assert not (lab.store.folder(twin) / "checkpoint.ckpt").exists()
+    assert "KeyboardInterrupt" not in (lab.store.folder(twin) / "log.txt").read_text()
+    assert (twin, False) in lab.tracker.ended
+    assert sorted(lab.tracker.begun) == sorted(run_id for run_id, _ in lab.tracker.ended)
+    outcomes = run_points(points, lab)
+    assert [one.status for one in outcomes] == ["finished"] * 2
+    assert lab.store.load(twin).provenance["attempt"] == 1
+
+
 @pytest.mark.parametrize("said", [OSError("the server is gone"), KeyboardInterrupt()])
 def test_ctrl_c_ends_all_that_are_open_though_one_cannot_be_closed(tmp_path, monkeypatch, said):
     lab = Lab(Store(tmp_path / "runs"), Tracker())
