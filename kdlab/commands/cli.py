@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kdlab {__version__}")
         return 0
     if any(word in ("-sc", "--shell-completion") for word in words[:2]):
-        from kdlab.commands.completion import hydra_protocol
+        from kdlab.commands.completion.protocol import hydra_protocol
         from kdlab.commands.failures import reported
 
         return reported(lambda: hydra_protocol(words), command="")
@@ -48,12 +48,13 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
         return {"run": hydra_front.run, "sweep": hydra_front.sweep, "teacher": hydra_front.teacher}[name]
     if name == "completion":
-        from kdlab.commands.completion import completion
+        from kdlab.commands.completion.protocol import completion
 
         return completion
-    from kdlab.commands import listing, reading, reports
+    from kdlab.commands import reading, reports
+    from kdlab.commands.listing.command import list_runs
 
-    return {"evaluate": reading.evaluate, "report": reports.report, "list": listing.list_runs}[name]
+    return {"evaluate": reading.evaluate, "report": reports.report, "list": list_runs}[name]
 
 
 SPINS = "10000"

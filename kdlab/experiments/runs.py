@@ -191,15 +191,26 @@ class Sitting:
             seconds=time.perf_counter() - self._started if seconds is None else seconds,
         )
         self.lab.store.write(record)
-        self.is_open = False
-        self._history.close()
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
-        _close(self._tracked, record)
+        self._clear_up(record)
         return record
 
+    def _clear_up(self, finished: RunRecord) -> None:
+        self._history.close()
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        self.is_open = False
+        _close(self._tracked, finished)
+
     def fail(self, error: BaseException) -> None:
-        """Write the record of a run that failed; nothing happens where it has ended already."""
+        """Write the record of a run that failed; nothing happens where it has ended already.
+
+        Where Ctrl-C came right behind a record that says it finished, that one wins. It is of this sitting, which began
+        by removing whatever lay there.
+        """
         if not self.is_open:
+            return
+        finished = self.lab.store.finished(self.planned.run_id)
+        if finished is not None:
+            self._clear_up(finished)
             return
         self.is_open = False
         seconds = time.perf_counter() - self._started

@@ -31,6 +31,8 @@ Span = tuple[int, int, bool]
 class EpochCheckpoint(Checkpoint):
     """Saves a checkpoint at the end of an epoch once ``every_seconds`` have passed, so that a killed run goes on.
 
+    And at the last step, whatever time it is: a run that is stopped while it is measured only has to be measured.
+
     A learner that diverged keeps the one it had: tried again, it diverges again, as it does alone.
 
     At epoch ends only: a loader resumed in mid-epoch would silently replay batches. The files hold tensors and plain
@@ -52,9 +54,13 @@ class EpochCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if it is time."""
-        if time.monotonic() - self._last < self.every_seconds:
+        is_time = time.monotonic() - self._last >= self.every_seconds
+        if not is_time and trainer.global_step < trainer.max_steps:
             return
         saved = state_of(trainer, pl_module)
+        if not is_time:  # only to be measured: what optimizers remember is three quarters of the time to save
+            states = [{**state, "state": {}} for state in saved["optimizer_states"]]
+            saved |= {"optimizer_states": states, "ended": True}
         share = (time.monotonic() - self._began) / len(self.paths)
         parts = parted(saved, spans=self.spans) if len(self.paths) > 1 else [saved]
         diverged = getattr(pl_module, "errors", {})  # frozen: taken up, it would end as if nothing had been
@@ -81,7 +87,16 @@ def state_of(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
 
 
 def go_on_from(saved: Mapping[str, Any], trainer: pl.Trainer, module: pl.LightningModule) -> None:
-    """Put a fit back to where ``state_of`` was taken, its Trainer's counts of epochs and steps included."""
+    """Put a fit back to where ``state_of`` was taken, its Trainer's counts of epochs and steps included.
+
+    Raises:
+        UserError: it ended there, and is to go on.
+    """
+    if saved.get("ended") and int(saved["global_step"]) < trainer.max_steps:
+        raise UserError(
+            f"the checkpoint is of a training that ended at step {saved['global_step']} and cannot go on to step "
+            f"{trainer.max_steps}; remove it"
+        )
     module.load_state_dict(saved["state_dict"])
     for optimizer, state in zip(trainer.optimizers, saved["optimizer_states"], strict=True):
         optimizer.load_state_dict(state)

@@ -46,7 +46,8 @@ def fit(learners: Sequence[Learner], *, num_classes: int, runtime: Runtime = DEF
         runtime: where and how often.
 
     Returns:
-        How it went for each. One whose loss was not finite has an ``error``; it stops nobody else.
+        How it went for each. One whose loss was not finite has an ``error``; it stops nobody else. Its network is what
+        was left of it (alone perhaps NaN, in a stack its last finite weights): no run saves or measures it.
 
     Raises:
         UserError: an augmentation does not fit the data, or the teacher; learners differ in what they must share.

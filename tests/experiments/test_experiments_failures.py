@@ -97,6 +97,23 @@ def test_a_run_cut_off_is_taken_up_at_its_checkpoint_and_ends_the_same(bench, mo
     assert resumed.curves == expected.curves
 
 
+def test_a_run_stopped_while_it_is_measured_only_has_to_be_measured(bench, monkeypatch):
+    import kdlab.experiments.students as students
+
+    def stopped(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(students, "assess", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run()
+    twin = bench.store.load(plan(config()).twin.run_id)
+    assert (twin.status, twin.error["message"]) == ("failed", "interrupted by the user")
+    bench.run()
+    measured = bench.store.load(twin.run_id)
+    assert (measured.status, measured.provenance["resumed_from"], measured.curves) == ("finished", 15, twin.curves)
+
+
 def test_force_begins_anew_even_where_a_checkpoint_lies(bench, monkeypatch):
     cut_off(bench, monkeypatch)
     assert bench.run(force=True).provenance["resumed_from"] == 0

@@ -11,7 +11,7 @@ from torch import nn
 
 from kdlab.errors import UserError
 from kdlab.evaluation.machine import computing_with
-from kdlab.experiments import fitting, runs, stack_size, together
+from kdlab.experiments import fitting, runs, stack_size, students, together
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import Plan, plan, plan_teacher
 from kdlab.experiments.stacks import cut, run_points, stack_key
@@ -22,6 +22,7 @@ from kdlab.records.store import Store
 from kdlab.tracking.base import NullRun, NullTracker
 from kdlab.training import Fitted, NonFiniteLossError
 from kdlab.training.checkpoints import saved_step
+from kdlab.training.stack_module import StackModule
 
 EXACT = {"training__precision": "64-true", "teacher__training__precision": "64-true"}
 DIVERGING = {"_target_": "torch.optim.SGD", "lr": 1e9}
@@ -264,6 +265,31 @@ def test_each_run_is_tracked_once_and_ctrl_c_ends_all_that_are_open(tmp_path, mo
     assert Counter(lab.tracker.begun) == {run_id: 1 if role == "teacher" else 2 for run_id, role in roles.items()}
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_record_that_was_written_wins_over_ctrl_c(tmp_path, monkeypatch, alone):
+    lab = Lab(Store(tmp_path / "runs"), Tracker())
+    points, write = points_of({}, {"temperature": 4}, stack={"max_size": 1 if alone else 9}), Store.write
+
+    def interrupted(self, record):
+        write(self, record)
+        if record.role == "scratch":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_points(points, lab)
+    twin = points[0].twin.run_id
+    assert lab.store.finished(twin) is not None
+    assert not (lab.store.folder(twin) / "checkpoint.ckpt").exists()
+    assert "KeyboardInterrupt" not in (lab.store.folder(twin) / "log.txt").read_text()
+    assert (twin, False) in lab.tracker.ended
+    assert sorted(lab.tracker.begun) == sorted(run_id for run_id, _ in lab.tracker.ended)
+    outcomes = run_points(points, lab)
+    assert [one.status for one in outcomes] == ["finished"] * 2
+    assert lab.store.load(twin).provenance["attempt"] == 1
+
+
 @pytest.mark.parametrize("said", [OSError("the server is gone"), KeyboardInterrupt()])
 def test_ctrl_c_ends_all_that_are_open_though_one_cannot_be_closed(tmp_path, monkeypatch, said):
     lab = Lab(Store(tmp_path / "runs"), Tracker())
@@ -290,6 +316,44 @@ def test_ctrl_c_ends_all_that_are_open_though_one_cannot_be_closed(tmp_path, mon
     assert len(lab.tracker.ended) == len(lab.tracker.begun) - 1 == 3
     records = [lab.store.load(run_id) for run_id in lab.tracker.begun[1:]]
     assert [record.error["message"] for record in records] == ["interrupted by the user"] * 3
+
+
+def interrupted_while_measured(monkeypatch, *, after):
+    """From the student ``after`` on, measuring is what Ctrl-C stops."""
+    assess, seen = students.assess, []
+
+    def stopped(*arguments, **keywords):
+        seen.append(keywords["role"])
+        if len(seen) > after:
+            raise KeyboardInterrupt
+        return assess(*arguments, **keywords)
+
+    monkeypatch.setattr(students, "assess", stopped)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_ctrl_c_while_a_stack_is_measured_loses_no_step(bench, monkeypatch, after):
+    points = points_of({}, {"temperature": 4}, {"training__optimizer": {**DIVERGING, "lr": 1e300}}, **EXACT)
+    with monkeypatch.context() as patch:
+        interrupted_while_measured(patch, after=after)
+        with pytest.raises(KeyboardInterrupt):
+            run_points(points, bench.lab)
+    made = Counter({("teacher", "finished"): 1, ("student", "failed"): 3, ("scratch", "failed"): 2})
+    made["scratch", "failed"] -= after
+    made["scratch", "finished"] += after
+    assert statuses(bench) == made
+    with monkeypatch.context() as patch:
+        patch.setattr(StackModule, "training_step", lambda *given: pytest.fail("a step was trained again"))
+        outcomes = run_points(points[:2], bench.lab)
+    assert [record.provenance["resumed_from"] for record in outcomes] == [15, 15]
+    assert [record.metrics["cost/stack_size"] for record in outcomes] == [3.0 - after] * 2
+    whole = bench.__class__(bench.store.root.parent / "whole")
+    for one, other in zip(outcomes, run_points(points, whole.lab), strict=False):
+        assert bench.weights(one.run_id) == whole.weights(other.run_id)
+        assert one.curves == other.curves
+        assert not (bench.store.folder(one.run_id) / "checkpoint.ckpt").exists()
+    diverged = bench.store.folder(points[2].run.run_id)
+    assert not (diverged / "checkpoint.ckpt").exists(), "it would end as if nothing had been"
 
 
 def sweep(root, barrier, told):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kdlab.errors import UserError
 from kdlab.training.checkpoints import saved_step
 
 
@@ -101,6 +102,12 @@ def test_time_spent_before_counts(kit, cut):
     assert 1000 < kit.fit(kit.network(), teacher=kit.teacher(), **how).seconds < 1100
 
 
-def test_no_checkpoint_before_its_time(kit, tmp_path):
-    kit.fit(kit.network(), checkpoint=tmp_path / "checkpoint.ckpt", checkpoint_every_seconds=1000)
+def test_no_checkpoint_before_its_time_but_one_at_the_last_step(kit, cut, tmp_path):
+    how = {"checkpoint": tmp_path / "checkpoint.ckpt", "checkpoint_every_seconds": 1000}
+    with pytest.raises(CutOffError):
+        kit.fit(kit.network(), sinks=[CutAt(10)], **how)
     assert list(tmp_path.iterdir()) == []
+    kit.fit(kit.network(), **how)
+    assert saved_step(how["checkpoint"]) == 12
+    with pytest.raises(UserError, match="ended at step 12 and cannot go on to step 13"):
+        kit.fit(kit.network(), recipe=kit.recipe(steps=13), **how)

@@ -9,8 +9,6 @@ import time
 import pytest
 from filelock import FileLock
 
-from kdlab.commands.listing import Filter
-from kdlab.commands.table import Column, cut, table_text
 from kdlab.records import studies
 from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
@@ -171,25 +169,6 @@ def test_runs_without_a_record(kdlab, store):
     }
     assert "4 finished, 0 failed, 1 running, 1 killed, 1 not run yet" in out
     assert out.rstrip().endswith("run what is missing: kdlab sweep asked")
-
-
-def test_numbers_are_compared_as_numbers_and_words_as_words():
-    assert Filter("k", "=", "4").keeps(4.0)
-    assert Filter("k", "=", "1e-3").keeps(0.001)
-    assert not Filter("k", "=", "4").keeps("four")
-    assert Filter("k", "=", "true").keeps(True)
-    assert not Filter("k", "=", "1").keeps(True)
-    assert Filter("k", "=", "a").keeps(("b", "a"))
-    assert not Filter("k", ">", "0").keeps(None)
-
-
-def test_a_table_is_cut_where_it_yields():
-    columns = [Column("run"), Column("knob", yields=True), Column("accuracy", "right")]
-    text = table_text(columns, [["0123456789abcdef", "x" * 60, "0.5"]], width=50)
-    assert max(map(len, text.splitlines())) == 50
-    assert "0123456789abcdef" in text
-    assert "xxx…" in text
-    assert cut([16, 60, 8], [6, 6, 6], width=12) == [6, 6, 6], "all narrow: it does not fit, and ends"
 
 
 def test_it_fits_a_terminal(kdlab, store, on_terminal):

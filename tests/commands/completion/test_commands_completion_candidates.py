@@ -1,61 +1,16 @@
-"""Completion: what may stand at the cursor, how each shell takes it, and real shells where they are installed."""
+"""What may stand at the cursor."""
 
 import os
-import pty
-import select
-import shutil
-import subprocess
-import sys
 import time
 
-import pytest
-
-from kdlab.commands.completion import candidates, shown, split
+from kdlab.commands.completion.candidates import candidates, shown
 from kdlab.commands.help import COMMANDS
 from kdlab.commands.places import configs_in, names_under, resource
-from kdlab.commands.shells import SCRIPTS
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def desk(tmp_path, monkeypatch, cache):
-    """An empty folder to stand in, and a cache of one's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KDLAB_CACHE_DIR", str(cache))
-    return tmp_path
 
 
 def offered(line):
     """What a shell would offer for a line, without the space that ends a word."""
     return [name.rstrip() for name in shown(line)]
-
-
-# --- the line -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "words", "current", "kept"),
-    [
-        ("kdlab ", ["kdlab"], "", 0),
-        ("kdlab ru", ["kdlab"], "ru", 0),
-        ("kdlab run student=", ["kdlab", "run"], "student=", 8),
-        ("kdlab run student=mlp,c", ["kdlab", "run"], "student=mlp,c", 8),
-        ("kdlab run 'student=ml", ["kdlab", "run"], "student=ml", 0),
-        ("kdlab run student='ml", ["kdlab", "run"], "student=ml", 8),
-        ('kdlab run "a b" x', ["kdlab", "run", "a b"], "x", 0),
-        ("kdlab run a\\ b", ["kdlab", "run"], "a b", 0),
-        ("cd /x && OMP_NUM_THREADS=1 kdlab ru", ["kdlab"], "ru", 0),
-        ("kdlab run note='' x", ["kdlab", "run", "note="], "x", 0),
-        ("kdlab run '' x", ["kdlab", "run", ""], "x", 0),
-        ("", [], "", 0),
-    ],
-)
-def test_a_line_is_read_as_the_shell_reads_it(line, words, current, kept):
-    assert split(line, breaks="\"'><=;|&(:") == (words, current, kept)
 
 
 def test_bash_is_given_what_follows_its_word_break():
@@ -64,9 +19,6 @@ def test_bash_is_given_what_follows_its_word_break():
     assert "student=mlp" in shown("kdlab run student=", breaks="")
     assert "student=mlp" in shown("kdlab run 'student=m", breaks="=:")
     assert shown("kdlab run store.root=C:x", breaks="=:") == []
-
-
-# --- what may stand there -------------------------------------------------------------------------------------------
 
 
 def test_commands_end_their_word_and_keys_do_not():
@@ -195,129 +147,3 @@ def test_every_candidate_is_an_override_that_hydra_reads():
     names = [name.strip() for name in candidates(["kdlab", "run"], "") if "=" in name]
     assert len(names) > 10
     assert all(one.key_or_group for one in parse_overrides([name + "null" * name.endswith("=") for name in names]))
-
-
-# --- the command and the protocol -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_says_how_it_is_installed(kdlab, name):
-    said = kdlab("completion", name)
-    assert (said.code, said.err) == (0, "")
-    assert f"kdlab completion {name}" in "".join(said.out.splitlines(keepends=True)[:3])
-    assert kdlab("run", "-sc", f"install={name}").out == kdlab("-sc", f"install={name}").out == said.out
-    assert f"kdlab completion {name}" in kdlab("completion", "--help").out
-
-
-@pytest.mark.parametrize("words", [["completion"], ["completion", "tcsh"], ["completion", "bash", "zsh"], ["-sc", "x"]])
-def test_no_or_an_unknown_shell(kdlab, words):
-    said = kdlab(*words)
-    assert (said.code, said.out) == (2, "")
-    assert "bash, zsh, fish" in said.err
-
-
-@pytest.mark.parametrize("words", [["-sc"], ["run", "-sc"], ["sweep", "--shell-completion"]])
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_hydras_protocol_gets_the_same_answer(kdlab, monkeypatch, words, name):
-    monkeypatch.setenv("COMP_LINE", "kdlab run student=cnn1 and more")
-    monkeypatch.setenv("COMP_POINT", "22")
-    assert kdlab(*words, f"query={name}").out == "student=cnn1d\n"
-
-
-def test_a_tab_is_quick_and_imports_nothing_heavy(desk):
-    code = (
-        "import sys, kdlab.commands.cli as cli; sys.argv[1:] = ['-sc', 'query=bash']; cli.main(); "
-        "print(sorted({'torch', 'numpy', 'pytorch_lightning', 'hydra'} & set(sys.modules)), file=sys.stderr)"
-    )
-    for again in range(2):
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, "COMP_LINE": "kdlab run data=digits objective.temp", "KDLAB_CACHE_DIR": str(desk / "c")},
-        )
-        assert done.stdout == "objective.temperature=\n"
-        assert done.stderr.strip() == ("[]" if again else "['hydra']")
-        assert time.perf_counter() - started < 2, "0.35 s, then 0.06 s on an idle machine; 0.4 s is promised"
-
-
-# --- real shells ----------------------------------------------------------------------------------------------------
-
-TABS = {
-    "kdlab swee\t": "kdlab sweep",
-    "kdlab sweep quick\t": "kdlab sweep quickstart",
-    "kdlab run objective.temp\t4": "kdlab run objective.temperature=4",
-    "kdlab run student=cnn1\t": "kdlab run student=cnn1d",
-    "kdlab run -m student=mlp,cnn1\t": "kdlab run -m student=mlp,cnn1d",
-    "kdlab run training/optimizer@teacher.training.optimizer=ada\t": (
-        "kdlab run training/optimizer@teacher.training.optimizer=adamw"
-    ),
-    "kdlab run data=digits data.tr\t100": "kdlab run data=digits data.train=100",
-}
-QUOTED = {
-    "bash": "kdlab run 'objective.temp\t4",
-    "zsh": "kdlab run 'objective.temp\t4'",
-}  # bash closes the quote itself
-START = {
-    "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(kdlab completion bash)"'),
-    "zsh": (["zsh", "-f", "-i"], 'eval "$(kdlab completion zsh)"; bindkey -e'),
-    "fish": (["fish", "--no-config", "-i"], "kdlab completion fish | source"),
-}
-
-
-class Terminal:
-    """A shell at a terminal of its own."""
-
-    def __init__(self, words, folder):
-        front = folder / "bin" / "kdlab"
-        front.parent.mkdir()
-        front.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kdlab.commands.cli "$@"\n')
-        front.chmod(0o755)
-        path = f"{front.parent}:{os.environ['PATH']}"
-        root = str(resource("conf").parent)
-        env = {**os.environ, "PATH": path, "HOME": str(folder), "TERM": "xterm", "PYTHONPATH": root, "COLUMNS": "200"}
-        self.pid, self.file = pty.fork()
-        if self.pid == 0:
-            os.execvpe(words[0], words, env)
-
-    def type(self, text):
-        os.write(self.file, text.encode())
-
-    def read_until(self, mark, *, seconds=20):
-        found, end = b"", time.monotonic() + seconds
-        while mark not in found:
-            ready, _, _ = select.select([self.file], [], [], max(end - time.monotonic(), 0))
-            assert ready, f"waited for {mark!r}, saw {found[-400:]!r}"
-            found += os.read(self.file, 65536)
-        return found
-
-    def close(self):
-        os.kill(self.pid, 9)
-        os.waitpid(self.pid, 0)
-        os.close(self.file)
-
-
-@pytest.mark.parametrize("name", START)
-def test_tabs_in_a_real_shell(name, desk):
-    """Types a line with TABs, puts ``printf`` before it, and looks at what the shell then has."""
-    words, install = START[name]
-    if shutil.which(words[0]) is None:
-        pytest.skip(f"{name} is not installed")
-    terminal = Terminal(words, desk)
-    try:
-        terminal.type(f"{install}\rprintf 'rea%s\\n' dy\r")
-        terminal.read_until(b"ready")
-        lines = TABS | {QUOTED.get(name, QUOTED["zsh"]): "kdlab run objective.temperature=4"}
-        for place, (line, expected) in enumerate(lines.items()):
-            for part in line.split("\t"):
-                terminal.type(part)
-                if part != line.split("\t")[-1]:
-                    terminal.type("\t")
-                    time.sleep(0.1)
-            terminal.type(f"\x01printf '<%s> ' \x05; printf 'en{'%s'}\\n' d{place}\r")
-            seen = terminal.read_until(b"end%d" % place).decode()
-            assert " ".join(f"<{word}>" for word in expected.split()) in seen, line
-    finally:
-        terminal.close()
