@@ -6,12 +6,14 @@ record does not depend on it, what was logged is in a ``.wandb`` file on disk, a
 """
 
 import functools
+import importlib
 import itertools
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -124,6 +126,7 @@ class WandbTracker:
         """
         if self._checked or self.mode not in ("online", "auto"):
             return
+        _import_api()
         import wandb
 
         try:
@@ -166,6 +169,7 @@ class WandbTracker:
         raise UserError(f"W&B holds the first {_MAX_SUFFIXES} ids of this run already")
 
     def _init(self, wandb_id: str, *, mode: Literal["offline", "online"], arguments: Mapping[str, Any]) -> "wandb.Run":
+        _import_api()
         import wandb
 
         self.directory.mkdir(parents=True, exist_ok=True)  # else wandb warns and takes a temporary folder
@@ -282,6 +286,17 @@ class WandbRun:
                     f"{self._directory} and can be sent with `wandb sync {self._run.settings.sync_dir}`"
                 )
             self._broken = True
+
+
+@functools.cache
+def _import_api() -> None:
+    """Import what the first run of wandb's needs, on a thread of its own.
+
+    The classes there look for their docstrings up the whole stack, through all loaded modules for each frame: under
+    Hydra, Lightning and a sweep that takes 4 seconds, at the foot of a new stack .2.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(importlib.import_module, "wandb.apis.public").result()
 
 
 def _wandb_errors() -> tuple[type[Exception], ...]:
