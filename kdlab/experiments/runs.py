@@ -158,7 +158,6 @@ class Sitting:
         self._tracked: TrackedRun = NullRun()
         try:
             self._tracked = _tracked(planned, lab, attempt=attempt)
-            self._record = replace(self._record, tracker_id=self._tracked.id)
             facts = {**self._record.provenance, "split": store_split(planned.config, lab)}
             self._record = replace(self._record, provenance=facts)
         except BaseException as error:
@@ -184,7 +183,7 @@ class Sitting:
             seconds: that it took, where that is not the time since it was begun.
         """
         record = _finished(
-            self._record,
+            replace(self._record, tracker_id=self._tracked.id),
             made,
             folder=self.folder,
             config=self.planned.config,
@@ -215,7 +214,8 @@ class Sitting:
         self.is_open = False
         seconds = time.perf_counter() - self._started
         try:
-            failed = _failed(self._record, error, folder=self.folder, seconds=seconds)
+            begun = replace(self._record, tracker_id=self._tracked.id)
+            failed = _failed(begun, error, folder=self.folder, seconds=seconds)
             self.lab.store.write(failed)
             _close(self._tracked, failed)
         finally:

@@ -148,7 +148,7 @@ class _FewSoftTargets(torch.autograd.Function):
         ctx.save_for_backward(student_log_probs, probs)
         ctx.rate, ctx.dtype = (scale if t2_scaling else 1 / scale), logits.dtype
         lowest = torch.finfo(teacher_log_probs.dtype).min  # 0 log 0 = 0, as above
-        values = teacher_log_probs.clamp_(min=lowest).sub_(student_log_probs).mul_(probs).sum(-2)
+        values = (teacher_log_probs.clamp_(min=lowest) - student_log_probs).mul_(probs).sum(-2)
         return values.mul_(_without_classes(scale) ** 2) if t2_scaling else values
 
     @staticmethod
@@ -156,14 +156,15 @@ class _FewSoftTargets(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         student_log_probs, probs = ctx.saved_tensors
         rows = gradients[0].unsqueeze(-2) * ctx.rate
-        return student_log_probs.exp().sub_(probs).mul_(rows).mT.to(ctx.dtype), None, None, None
+        return (student_log_probs.exp() - probs).mul_(rows).mT.to(ctx.dtype), None, None, None
 
 
 def _classes_in_front(logits: Tensor, scale: float | Tensor) -> Tensor:
     """``logits / T`` as ``[..., C, B]``, written there at once; without gradient."""
     turned = at_least_single(logits).mT
-    shape = torch.broadcast_shapes(turned.shape, scale.shape) if isinstance(scale, Tensor) else turned.shape
-    return torch.div(turned, scale, out=torch.empty(shape, dtype=turned.dtype, device=turned.device))
+    if isinstance(scale, Tensor):
+        turned = turned.expand(*scale.shape[:-2], *turned.shape[-2:])  # logits that several students share
+    return torch.div(turned, scale, out=torch.empty(turned.shape, dtype=turned.dtype, device=turned.device))
 
 
 def _without_classes(scale: float | Tensor) -> float | Tensor:

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -77,6 +77,10 @@ class WandbTracker:
         self._project, self._entity, self._tags, self._notes = project, entity, tuple(tags), notes
         self._init_timeout, self._finish_timeout = init_timeout_seconds, finish_timeout_seconds
         self._say, self._checked = say, False
+        self._given: set[str] = set()
+        # wandb is imported and its runs begin on a thread of its own. Offline nobody waits for that. Online it saves
+        # seconds too: classes of wandb's look for their docstrings up the whole stack, all loaded modules a frame.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kdlab-wandb")
 
     def start(
         self,
@@ -90,7 +94,7 @@ class WandbTracker:
         notes: str | None,
         attempt: int = 1,
     ) -> TrackedRun:
-        """Begin a W&B run whose id is ``run_id``, with a suffix where that id is taken.
+        """Begin a W&B run whose id is ``run_id``, with a suffix where that id is taken; offline in the background.
 
         Raises:
             UserError: mode ``online`` and no credentials, no answer within the time limit, or a refusal.
@@ -109,13 +113,14 @@ class WandbTracker:
         }
         self.check()
         ids = self._free_ids(run_id, attempt)
-        run = None if self.mode == "offline" else self._online(ids, arguments)
-        try:
-            run = run or self._init(next(ids), mode="offline", arguments=arguments)
-        except _wandb_errors() as error:  # its background process is gone: the training run goes on without a mirror
-            self._say(f"run {run_id} is not mirrored in W&B: {_first_line(error)}; its record is not affected")
-            return NullRun()
-        return WandbRun(run, directory=self.directory, say=self._say)
+        begun: Future[wandb.Run] | None = None
+        if self.mode != "offline":
+            begun = self._online(ids, arguments)
+        if begun is None:
+            wandb_id = next(ids)
+            self._given.add(wandb_id)
+            begun = self._worker.submit(self._init, wandb_id, mode="offline", arguments=arguments)
+        return WandbRun(begun, name=run_id, directory=self.directory, say=self._say)
 
     def check(self) -> None:
         """Ask the server, once, whether it is there and knows the key; nothing for the modes without a server.
@@ -126,7 +131,7 @@ class WandbTracker:
         """
         if self._checked or self.mode not in ("online", "auto"):
             return
-        _import_api()
+        self._worker.submit(importlib.import_module, "wandb.apis.public").result()
         import wandb
 
         try:
@@ -140,12 +145,15 @@ class WandbTracker:
             waited = f"W&B did not confirm the key within {self._init_timeout:g} s"
             self._go_offline(UserError(f"{waited}: {_first_line(error)}"))
 
-    def _online(self, ids: Iterator[str], arguments: Mapping[str, Any]) -> "wandb.Run | None":
+    def _online(self, ids: Iterator[str], arguments: Mapping[str, Any]) -> "Future[wandb.Run] | None":
+        """A run that has begun; None where mode ``auto`` went offline."""
+        begun = self._worker.submit(self._first_free, ids, arguments)
         try:
-            return self._first_free(ids, arguments)
+            begun.result()
         except UserError as error:
             self._go_offline(error)
             return None
+        return begun
 
     def _go_offline(self, error: Exception) -> None:
         """Mode ``auto`` stays offline from now on; mode ``online`` is an error."""
@@ -169,7 +177,6 @@ class WandbTracker:
         raise UserError(f"W&B holds the first {_MAX_SUFFIXES} ids of this run already")
 
     def _init(self, wandb_id: str, *, mode: Literal["offline", "online"], arguments: Mapping[str, Any]) -> "wandb.Run":
-        _import_api()
         import wandb
 
         self.directory.mkdir(parents=True, exist_ok=True)  # else wandb warns and takes a temporary folder
@@ -205,12 +212,12 @@ class WandbTracker:
         )
 
     def _free_ids(self, run_id: str, attempt: int) -> Iterator[str]:
-        """``run_id``, ``run_id-2``, ... from ``attempt`` on, without those that have a folder here already."""
+        """``run_id``, ``run_id-2``, ... from ``attempt`` on, without those that have a folder here, or will have."""
         entries = self.directory.iterdir() if self.directory.is_dir() else ()
         mine = [entry.name for entry in entries if run_id in entry.name]
         for number in itertools.count(attempt):
             wandb_id = run_id if number == 1 else f"{run_id}-{number}"
-            if not any(name.endswith(f"-{wandb_id}") for name in mine):
+            if wandb_id not in self._given and not any(name.endswith(f"-{wandb_id}") for name in mine):
                 yield wandb_id
 
 
@@ -222,14 +229,19 @@ class WandbRun:
     the file is flushed every ``FLUSH_SECONDS``, nobody sees it later. Every row carries the time it was measured at.
     """
 
-    def __init__(self, run: "wandb.Run", *, directory: Path, say: Callable[[str], object]) -> None:
-        self._run, self._directory, self._say = run, directory, say
+    def __init__(self, begun: "Future[wandb.Run]", *, name: str, directory: Path, say: Callable[[str], object]) -> None:
+        self._begun, self._name, self._directory, self._say = begun, name, directory, say
         self._curves: set[str] = set()
         self._row: dict[str, float] = {}
+        self._waiting: list[dict[str, float]] = []
         self._sent_at, self._sent_step = -math.inf, -1
         self._broken = False
-        self.id: str | None = run.id
-        self.url: str | None = None if run.settings._offline else run.url  # asked offline, wandb warns
+
+    @property
+    def id(self) -> str | None:
+        """Its id in W&B, waited for; None where wandb could not begin it."""
+        run = self._arrived()
+        return None if run is None else run.id
 
     def log(self, metrics: Mapping[str, float | None], *, step: int, epoch: float) -> None:
         """Add one point to curves, over ``trainer/step``: W&B's own step counts calls, and ``step=`` drops rows."""
@@ -244,17 +256,26 @@ class WandbRun:
 
     def finish(self, summary: Mapping[str, float | None], *, tables: Mapping[str, Table], failed: bool) -> None:
         """Write the flat final numbers and the tables, then end the run; undefined numbers stay empty cells in W&B."""
+        run = self._arrived()
         self._send()
+        if run is None:
+            return
         try:
             self._attempt(lambda: self._conclude(_defined(summary), tables))
         finally:
-            self._attempt(lambda: self._run.finish(exit_code=1 if failed else 0))
+            self._attempt(lambda: run.finish(exit_code=1 if failed else 0))
 
     def _send(self) -> None:
-        """Hand the row that waits to wandb."""
+        """Hand the row that waits to wandb, as soon as its run has begun."""
         row, self._row, self._sent_at = self._row, {}, time.monotonic()
-        if row and not self._broken:
-            self._attempt(lambda: self._log(row))
+        if row:
+            self._waiting.append(row)
+        if not self._begun.done() or self._arrived() is None:
+            return
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not self._broken:
+                self._attempt(lambda one=one: self._log(one))  # type: ignore[misc]
 
     def _log(self, row: Mapping[str, float]) -> None:
         for key in row:
@@ -275,6 +296,20 @@ class WandbRun:
                 self._run.log(shown)
         self._run.summary.update(dict(summary))
 
+    @property
+    def _run(self) -> "wandb.Run":
+        return self._begun.result()
+
+    def _arrived(self) -> "wandb.Run | None":
+        """The run of wandb's, waited for; None where it could not begin, which is told once and stops nothing."""
+        try:
+            return self._begun.result()
+        except Exception as error:  # whatever it is: of the mirror alone, and the training run goes on without one
+            if not self._broken:
+                self._say(f"run {self._name} is not mirrored in W&B: {_first_line(error)}; its record is not affected")
+            self._broken, self._waiting = True, []
+            return None
+
     def _attempt(self, call: Callable[[], object]) -> None:
         """Call wandb; where the connection is gone say so, once, and leave the training run alone."""
         try:
@@ -286,17 +321,6 @@ class WandbRun:
                     f"{self._directory} and can be sent with `wandb sync {self._run.settings.sync_dir}`"
                 )
             self._broken = True
-
-
-@functools.cache
-def _import_api() -> None:
-    """Import what the first run of wandb's needs, on a thread of its own.
-
-    The classes there look for their docstrings up the whole stack, through all loaded modules for each frame: under
-    Hydra, Lightning and a sweep that takes 4 seconds, at the foot of a new stack .2.
-    """
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(importlib.import_module, "wandb.apis.public").result()
 
 
 def _wandb_errors() -> tuple[type[Exception], ...]:

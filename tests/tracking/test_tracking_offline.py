@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -140,7 +141,7 @@ def test_a_stack_of_runs_is_logged_in_turn_and_each_ends_by_itself(tmp_path, ins
 
 def test_rare_rows_are_sent_at_once(tmp_path):
     sent = []
-    run = WandbRun(stand_in(sent), directory=tmp_path, say=print)
+    run = WandbRun(begun(stand_in(sent)), name="a", directory=tmp_path, say=print)
     run.log({"a": 1.0}, step=1, epoch=0.5)
     run.log({"b": 2.0}, step=1, epoch=0.5)
     assert [set(row) - {"_timestamp"} for row in sent] == [
@@ -156,6 +157,43 @@ def test_rare_rows_are_sent_at_once(tmp_path):
     assert sent[2]["b"] == 4.0
 
 
+def test_rows_wait_until_the_run_has_begun(tmp_path):
+    sent, future = [], Future()
+    run = WandbRun(future, name="a", directory=tmp_path, say=print)
+    for step in range(3):
+        run._sent_at = -10.0
+        run.log({"a": float(step)}, step=step, epoch=0.5)
+    assert sent == []
+    future.set_result(stand_in(sent))
+    assert run.id == "a"
+    run.log({"a": 3.0}, step=3, epoch=0.5)
+    run.log({"a": 4.0}, step=4, epoch=0.5)
+    assert [row["a"] for row in sent] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_run_that_cannot_begin_is_told_once_and_stops_nothing(tmp_path, monkeypatch):
+    import wandb
+
+    def refuse(**_):
+        raise wandb.errors.CommError("no service\nmore of it")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    said = []
+    run = tracker(tmp_path, say=said.append).start(**RUN)
+    run.log({"a": 1.0}, step=1, epoch=0.5)
+    assert run.id is None
+    run.log({"a": 2.0}, step=2, epoch=1.0)
+    run.finish({"test/accuracy": 0.5}, tables={}, failed=False)
+    assert said == [f"run {RUN['run_id']} is not mirrored in W&B: no service; its record is not affected"]
+
+
+def begun(run):
+    """A run of wandb's that has begun."""
+    future = Future()
+    future.set_result(run)
+    return future
+
+
 def stand_in(sent):
     """What ``WandbRun`` uses of a run of wandb's."""
     return SimpleNamespace(
@@ -167,6 +205,7 @@ def stand_in(sent):
 def test_offline_beats_wandb_mode(tmp_path, clean_environment, inspect_run, forced_mode):
     code = f"""
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from kdlab.tracking.wandb import WandbTracker
 run = WandbTracker(mode="offline", project="p", directory=Path(sys.argv[1]) / "runs" / "wandb").start(**{RUN!r})
