@@ -14,6 +14,7 @@ Shapes: ``K`` students, ``B`` examples, ``I`` / ``O`` input / output channels, `
 positions.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -105,6 +106,11 @@ class _Mixing(torch.autograd.Function):
 
 class _Rule(torch.autograd.Function):
     """Base of the rules: what a layer does alone, and ``vmap`` for what it does in a stack."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Look the signature up once: ``apply`` asks for it at every call, and that is a tenth of a small layer."""
+        super().__init_subclass__(**kwargs)
+        cls.forward.__signature__ = inspect.signature(cls.forward)  # type: ignore[attr-defined]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

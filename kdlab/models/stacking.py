@@ -1,20 +1,23 @@
 """A stack: K networks of one architecture as one, every parameter and buffer with an axis of K in front.
 
-Small networks leave a machine idle: trained together they cost little more than the arithmetic. ``torch.func`` is the
-general path (``functional_call`` under ``vmap``); some layers have a faster rule (``stacked_layers``).
+Small networks leave a machine idle: trained together they cost little more than the arithmetic. ``torch.vmap`` over the
+network and its tensors is the general path; some layers have a faster rule (``stacked_layers``).
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from kdlab.models.stacked_layers import Draws, prepare
 from kdlab.models.tapping import as_output
 from kdlab.outputs import ModelOutput
+
+Home = tuple[dict[str, Any], str, int]
+"""Where a network holds a tensor: the dictionary of the module, the key, and the number of the tensor."""
 
 
 class Stack(nn.Module):
@@ -40,8 +43,11 @@ class Stack(nn.Module):
                 whole = torch.stack([state[name].detach() for state in states])
                 trains = states[0][name].requires_grad
                 stacked[name] = nn.Parameter(whole, requires_grad=trains) if key in owner._parameters else whole
-            (owner._parameters if key in owner._parameters else owner._buffers)[key] = stacked[name]  # type: ignore[assignment]
-        self._tensors: dict[str, Tensor] | None = None
+            _home(owner, key)[key] = stacked[name]
+        homes = [(_home(owner, key), key, name) for name, owner, key in _places(self.network)]
+        at = {name: number for number, name in enumerate(tensors_of(self.network))}
+        self._homes: list[Home] = [(home, key, at[name]) for home, key, name in homes]
+        self._tensors: list[Tensor] | None = None
 
     def forward(self, inputs: Tensor) -> ModelOutput:
         """Logits ``[K, B, C]`` and features ``[K, B, *]`` of ``inputs`` ``[K, B, *shape]``.
@@ -56,10 +62,11 @@ class Stack(nn.Module):
 
     def _mapped(self, inputs: Tensor, *, in_dims: int | None) -> ModelOutput:
         if self._tensors is None:
-            self._tensors = tensors_of(self.network)
+            self._tensors = list(tensors_of(self.network).values())
 
-        def one(tensors: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            output = as_output(functional_call(self.network, tensors, (rows,)))
+        def one(tensors: list[Tensor], rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            with _holding(self._homes, tensors):
+                output = as_output(self.network(rows))
             return output.logits, dict(output.features)
 
         logits, features = torch.vmap(one, in_dims=(0, in_dims), randomness="error")(self._tensors, inputs)
@@ -95,9 +102,27 @@ class Stack(nn.Module):
         return self
 
 
+@contextmanager
+def _holding(homes: Sequence[Home], tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let a network hold these tensors: ``torch.func.functional_call`` at a third of its cost, for known homes."""
+    before = [home[key] for home, key, _ in homes]
+    try:
+        for home, key, at in homes:
+            home[key] = tensors[at]
+        yield
+    finally:
+        for (home, key, _), tensor in zip(homes, before, strict=True):
+            home[key] = tensor
+
+
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     """All parameters and buffers of a network by name, those that are no part of its ``state_dict`` included."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def _home(owner: nn.Module, key: str) -> dict[str, Any]:
+    """The dictionary of a module that holds a tensor."""
+    return owner._parameters if key in owner._parameters else owner._buffers
 
 
 def _places(network: nn.Module) -> list[tuple[str, nn.Module, str]]:
