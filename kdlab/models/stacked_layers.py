@@ -58,31 +58,33 @@ class _Linear(torch.autograd.Function):
 
 
 class _Patches(torch.autograd.Function):
-    """Padded signals ``[K, I, B, L]`` to patches ``[K, I * taps, B * P]``: one slice of them for each tap."""
+    """Padded signals ``[K, I, L, B]`` to patches ``[K, I * taps, P * B]``.
+
+    The examples lie innermost, so that every tap reads whole rows: with positions there, a stride makes it read number
+    by number, in four times the time.
+    """
 
     @staticmethod
     def forward(ctx: Any, signals: Tensor, taps: int, stride: int) -> Tensor:
         ctx.shape, ctx.taps, ctx.stride = signals.shape, taps, stride
-        students, channels, examples, length = signals.shape
+        students, channels, length, examples = signals.shape
         ctx.positions = (length - taps) // stride + 1
-        patches = signals.new_empty(students, channels, taps, examples, ctx.positions)
-        for tap in range(taps):
-            patches[:, :, tap] = signals[..., _reads(tap, ctx)]
-        return patches.view(students, channels * taps, examples * ctx.positions)
+        per_student, per_channel, per_position, per_example = signals.stride()
+        read = signals.as_strided(
+            (students, channels, taps, ctx.positions, examples),
+            (per_student, per_channel, per_position, per_position * stride, per_example),
+        )
+        return read.reshape(students, channels * taps, ctx.positions * examples)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        students, channels, examples, _ = ctx.shape
-        gradient = gradients[0].view(students, channels, ctx.taps, examples, ctx.positions)
+        students, channels, _, examples = ctx.shape
+        gradient = gradients[0].view(students, channels, ctx.taps, ctx.positions, examples)
         total = gradient.new_zeros(ctx.shape)
+        last = (ctx.positions - 1) * ctx.stride + 1
         for tap in range(ctx.taps):
-            total[..., _reads(tap, ctx)] += gradient[:, :, tap]
+            total[:, :, tap : tap + last : ctx.stride] += gradient[:, :, tap]
         return total, None, None
-
-
-def _reads(tap: int, ctx: Any) -> slice:
-    """Where a tap of the kernel reads, over all positions."""
-    return slice(tap, tap + (ctx.positions - 1) * ctx.stride + 1, ctx.stride)
 
 
 class _Mixing(torch.autograd.Function):
@@ -147,14 +149,14 @@ class _Convolution1dRule(_Rule):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> tuple[Tensor, int]:
         *tensors, layer = operands
         inputs, weight, bias = _leading(info, in_dims[:3], tensors)
-        signals = F.pad(inputs.movedim(2, 1), layer.padding * 2)
+        signals = F.pad(inputs.movedim(1, 3), (0, 0, *layer.padding * 2))
         patches = _Patches.apply(signals, layer.kernel_size[0], layer.stride[0])  # type: ignore[no-untyped-call]
         if torch.is_autocast_enabled(inputs.device.type):  # an operation of ours is none that autocast knows
             found = torch.bmm(weight.flatten(2), patches)
             found = found if bias is None else found + bias.unsqueeze(2)
         else:
             found = _Mixing.apply(weight.flatten(2), patches, bias)  # type: ignore[no-untyped-call]
-        return found.view(*found.shape[:2], inputs.shape[1], -1).movedim(2, 1), 0
+        return found.view(*found.shape[:2], -1, inputs.shape[1]).movedim(3, 1), 0
 
 
 class _Convolution2dRule(_Rule):
@@ -206,11 +208,13 @@ class _BatchNormRule(_Rule):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *operands: Any) -> tuple[Tensor, int]:
         *tensors, layer = operands
         inputs, weight, bias, mean, variance = _leading(info, in_dims[:5], tensors)
-        channels_first = inputs.movedim(2, 1)  # behind a 1-D convolution of ours this is how they lie in memory
+        # examples last, as they lie in memory behind a 1-D convolution of ours; in images they stay before the pixels
+        place = -1 if inputs.ndim <= 4 else 2
+        channels_first = inputs.movedim(1, place)
         rows = channels_first.reshape(1, inputs.shape[0] * inputs.shape[2], -1)
         weight, bias, mean, variance = (part.flatten() for part in (weight, bias, mean, variance))
         found = F.batch_norm(rows, mean, variance, weight, bias, layer.training, layer.momentum, layer.eps)
-        return found.view(channels_first.shape).movedim(1, 2), 0
+        return found.view(channels_first.shape).movedim(place, 1), 0
 
 
 class _DropoutRule(_Rule):
