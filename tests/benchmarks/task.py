@@ -64,7 +64,7 @@ class Sizes:
     stack: int = 100
     conv: int = 25
     curve: tuple[int, ...] = (1, 2, 5, 10, 25, 50, 100, 200, 400)
-    sweeps: tuple[int, ...] = (1, 5, 10, 25, 50, 100)
+    sweeps: tuple[int, ...] = (1, 5, 10, 25, 50)
     budget: int = 20_000
     grid: int = 300
     records: int = 10_000
