@@ -35,6 +35,7 @@ def page(entries: Sequence[Entry], curves: Mapping[str, Sequence[Entry]], files:
         "What is told without a bar.\n",
         _table([entry for entry in entries if entry["must"] is None], bars=False),
         *_figures(curves, files),
+        *_profiles(curves.get("profiles", ())),
         "## How each was measured\n",
         *[_how(entry) for entry in entries],
     ]
@@ -133,6 +134,22 @@ def _figures(curves: Mapping[str, Sequence[Entry]], files: Sequence[Path]) -> li
         if f"{name}.png" in {file.name for file in files}:
             loaded = " **Some of it beside other load.**" if any(row["loaded"] for row in curves[key]) else ""
             parts.append(f"![{caption}]({name}.png)\n\n{caption}{loaded} Values: [curves.json](curves.json).\n")
+    return parts
+
+
+def _profiles(tables: Sequence[Entry]) -> list[str]:
+    """What steps are made of, operation by operation."""
+    if not tables:
+        return []
+    parts = [
+        "## Where the time goes\n",
+        "Microseconds by torch's profiler, of each operation by itself, one thread. The profiler makes small "
+        "operations dearer than they are: read shares and differences.\n",
+    ]
+    for table in tables:
+        rows = [["Operation", *table["columns"]], [":--", *["--:"] * len(table["columns"])]]
+        rows += [[f"`{name}`" if ":" in name else name, *map(str, values)] for name, *values in table["rows"]]
+        parts += [f"**{table['title']}**\n", "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"]
     return parts
 
 

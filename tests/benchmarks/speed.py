@@ -47,6 +47,7 @@ GROUPS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "memory": ("commands", "memory", ("memory",)),
     "training": ("steps", "sweep_training", ("training", "lightning")),
     "sweep": ("commands", "sweep_against_torchdistill", ("sweep", "sweep_seconds", "torchdistill")),
+    "profiles": ("profiles", "where_time_goes", ()),
     "by_size": ("steps", "cost_by_size", ()),
     "by_points": ("commands", "cost_by_points", ()),
     "fashion_mnist": ("fashion", "stacked_against_one_by_one", ("fashion_mnist", "fashion_mnist_equal")),

@@ -135,9 +135,11 @@ def test_page_and_figures_come_from_the_files_alone_and_repeat(tmp_path):
         not_measured("training", "no room").plain() | WHERE,
         entry("bare_plain", 0.66),
     ]
+    rows = [["aten::mm", 1.5, 2.0], ["all", 3, 4]]
     curves = {
         "by_size": [by_size(size, threads) for size in (1, 5, 25) for threads in (1, 2)],
         "by_points": [by_points(points, launcher) for points in (1, 5, 25) for launcher in ("basic", "stacked")],
+        "profiles": [{"title": "A step", "columns": ["alone", "taught"], "rows": rows}],
     }
     first, second = (draw(tmp_path / name, curves) for name in ("one", "two"))
     assert sorted(path.suffix for path in first) == [".png", ".png", ".svg", ".svg"]
@@ -148,6 +150,7 @@ def test_page_and_figures_come_from_the_files_alone_and_repeat(tmp_path):
     assert any("**loaded**" in row and row.endswith("| 4 | 6 | **no** |") for row in rows)
     assert any("**not measured: no room**" in row and row.endswith("| 9 | 14 | – |") for row in rows)
     assert "others kept at most 0.70 cores busy" in text
+    assert "| Operation | alone | taught |\n| :-- | --: | --: |\n| `aten::mm` | 1.5 | 2.0 |\n| all | 3 | 4 |" in text
     assert all(path.name in text for path in first if path.suffix == ".png")
 
 

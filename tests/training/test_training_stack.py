@@ -3,6 +3,7 @@
 That every family, term, optimizer and schedule gives the same stacked and alone is a contract (tests/contracts).
 """
 
+import copy
 import dataclasses
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from kdlab.objectives import Objective, TermSpec, hard_labels, term
+from kdlab.outputs import TeacherOutput
 from kdlab.streams import global_stream
 from kdlab.training import NonFiniteLossError
 from kdlab.training.batches import CHUNK
@@ -291,8 +293,6 @@ def test_a_teacher_is_asked_once_for_learners_who_share_it_and_their_batches(kit
         num_classes, provides = 3, frozenset({"logits"})
 
         def __call__(self, inputs, index):
-            from kdlab.outputs import TeacherOutput
-
             asked.append(tuple(inputs.shape))
             return TeacherOutput(inputs.new_zeros(len(inputs), 3), {})
 
@@ -303,6 +303,31 @@ def test_a_teacher_is_asked_once_for_learners_who_share_it_and_their_batches(kit
     learners = [dataclasses.replace(one, teacher=teacher) for one in kit.varied(5, steps=3)]
     kit.fit_all(learners)
     assert asked == [(10, 1, 8)] * 6  # seeds 0 and 1 of the four who learn from it, three steps
+
+
+def test_a_teacher_that_answers_by_index_is_asked_once_for_all_batches(kit):
+    asked = []
+
+    class Counting:
+        num_classes, provides, by_index = 3, frozenset({"logits"}), True
+
+        def __call__(self, inputs, index):
+            asked.append(index.tolist())
+            return TeacherOutput(torch.stack([index, -index, 0 * index], -1).to(inputs.dtype), {})
+
+        def to(self, device, dtype=None):
+            return self
+
+    learners = kit.varied(5, steps=3)
+    together = [dataclasses.replace(one, teacher=Counting()) for one in learners[:1]]
+    together += [dataclasses.replace(one, teacher=together[0].teacher) for one in learners[1:]]
+    alone = copy.deepcopy(together)
+    kit.fit_all(together)
+    assert [len(rows) for rows in asked] == [20] * 3  # both seeds of the four who learn from it
+    for one, other in zip(together, alone, strict=True):
+        kit.fit_all([other])
+        for name, value in one.network.state_dict().items():
+            torch.testing.assert_close(value, other.network.state_dict()[name], rtol=1e-6, atol=1e-6)
 
 
 def test_global_random_states_stay_as_they_were(kit):
