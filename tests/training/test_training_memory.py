@@ -1,7 +1,8 @@
-"""What ``fit`` asks of the allocator: blocks that come back every step stay in the process, and are given back at its end."""
+"""What ``fit`` asks of the allocator: blocks that come back every step stay in the process until its end."""
 
 import platform
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,8 +22,7 @@ def faults():
 
 def resident():
     """Bytes of this process in memory."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_a_freed_block_comes_back_without_page_faults_and_goes_at_the_end():
