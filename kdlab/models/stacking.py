@@ -44,9 +44,8 @@ class Stack(nn.Module):
                 trains = states[0][name].requires_grad
                 stacked[name] = nn.Parameter(whole, requires_grad=trains) if key in owner._parameters else whole
             _home(owner, key)[key] = stacked[name]
-        homes = [(_home(owner, key), key, name) for name, owner, key in _places(self.network)]
         at = {name: number for number, name in enumerate(tensors_of(self.network))}
-        self._homes: list[Home] = [(home, key, at[name]) for home, key, name in homes]
+        self._homes: list[Home] = [(_home(owner, key), key, at[name]) for name, owner, key in _places(self.network)]
         self._tensors: list[Tensor] | None = None
 
     def forward(self, inputs: Tensor) -> ModelOutput:

@@ -35,7 +35,7 @@ def sections_of(learners: Sequence[Learner]) -> list[tuple[int, int]]:
 
 
 class Places:
-    """Which of P parts each of K learners gets.
+    """Which of P parts each of K takers gets.
 
     Args:
         of: ``[K]`` int64.
@@ -43,14 +43,18 @@ class Places:
     """
 
     def __init__(self, of: Sequence[int], *, device: torch.device) -> None:
-        self.count, self._in_order = len(of), list(of) == list(range(len(of)))
+        self.count, self._all_one = len(of), len(set(of)) == 1
+        self._run = slice(of[0], of[0] + len(of)) if list(of) == list(range(of[0], of[0] + len(of))) else None
         self._of = torch.tensor(list(of), device=device)
+        self._first = of[0]
 
     def spread(self, parts: Tensor) -> Tensor:
-        """``[K, ...]`` from ``[P, ...]``; nothing is copied where all get the same, or each its own."""
-        if len(parts) == 1:
-            return parts.expand(self.count, *parts.shape[1:])
-        return parts if self._in_order and len(parts) == self.count else parts.index_select(0, self._of)
+        """``[K, ...]`` from ``[P, ...]``; nothing is copied where all get the same, or neighbours in their order."""
+        if self._run is not None:
+            return parts[self._run]
+        if self._all_one:
+            return parts[self._first].expand(self.count, *parts.shape[1:])
+        return parts.index_select(0, self._of)
 
 
 def spread(batch: Batch, of_source: Places) -> Batch:
@@ -59,17 +63,12 @@ def spread(batch: Batch, of_source: Places) -> Batch:
     return batch.mapped(lambda part: of_source.spread(part.unsqueeze(0) if alone else part))
 
 
-def asked_for(teacher: Teacher, rows: Batch, places: Sequence[int]) -> TeacherOutput:
+def asked_for(teacher: Teacher, rows: Batch, places: Places) -> TeacherOutput:
     """What a teacher says for the batches of some sources, in one call: ``[places, B, ...]``."""
-    if rows.index.ndim == 1:
-        inputs, index = rows.inputs, rows.index
-    else:
-        every = list(places) == list(range(len(rows.index)))
-        inputs, index = (part if every else part[list(places)] for part in (rows.inputs, rows.index))
-        inputs, index = inputs.flatten(0, 1), index.flatten()
-    said = teacher(inputs, index)
-    features = {name: _by_place(value, len(places)) for name, value in said.features.items()}
-    return TeacherOutput(_by_place(said.logits, len(places)), features)
+    shown = spread(rows, places)
+    said = teacher(shown.inputs.flatten(0, 1), shown.index.flatten())
+    features = {name: _by_place(value, places.count) for name, value in said.features.items()}
+    return TeacherOutput(_by_place(said.logits, places.count), features)
 
 
 def _by_place(values: Tensor, count: int) -> Tensor:

@@ -54,7 +54,7 @@ class Section:
     start: int
     stop: int
     objective: Objective
-    asked: list[tuple[Teacher, list[int]]]
+    asked: list[tuple[Teacher, Places]]
     answer: Places | None
 
 
@@ -164,7 +164,8 @@ class StackModule(pl.LightningModule):
             asked.setdefault(call, []).append(at)
         answers = [(call, at) for call, places in asked.items() for at in places]
         answer = Places([answers.index(pair) for pair in pairs], device=self.device)
-        return Section(start, stop, objective, [(teachers[name], at) for (name, _), at in asked.items()], answer)
+        calls = [(teachers[name], Places(places, device=self.device)) for (name, _), places in asked.items()]
+        return Section(start, stop, objective, calls, answer)
 
     def _clip_norms(self) -> Tensor | None:
         norms = [learner.recipe.gradient_clip_norm for learner in self.learners]
@@ -276,7 +277,7 @@ class StackModule(pl.LightningModule):
                 self._scaler.unscale_(self._optimizers[0])
             nn.utils.clip_grad_norm_(self.student.parameters(), float(self._clips[0]))
             return
-        gradients = [parameter.grad for parameter in self.student.trained() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
         norms = torch.stack([gradient.reshape(self.size, -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         factors = (self._clips.to(norms) / (norms + 1e-6)).clamp(max=1.0)
         factors = torch.where(self._clips.isinf(), 1.0, factors)  # inf / inf, of one that is not clipped

@@ -6,10 +6,11 @@ The profiler makes small operations dearer than they are; it is read for shares,
 from collections.abc import Callable
 from typing import Any
 
-from steps import CNN, HARD, MLP, Bare, Ours, threads
+from steps import CNN, HARD, MLP, Bare, Ours
 from task import Bench
 from torch.profiler import ProfilerActivity, profile
 
+from kdlab.evaluation.machine import computing_with
 from kdlab.objectives import Objective
 
 TOP = 12
@@ -48,7 +49,7 @@ def where_time_goes(bench: Bench) -> dict[str, Any]:
 
 def _profiled(work: Callable[[], object], *, steps: int, students: int = 1) -> dict[str, float]:
     """Microseconds a student-step that every operation takes by itself."""
-    with threads(1):
+    with computing_with(1):
         work()
         with profile(activities=[ProfilerActivity.CPU]) as found:
             work()

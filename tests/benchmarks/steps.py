@@ -6,8 +6,7 @@ kdlab and Lightning validate after every epoch and the bare loop, as ever, does 
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torchdistill_env import networks
 from watch import Spread, Watch, ratios, spread
 
+from kdlab.evaluation.machine import computing_with
 from kdlab.models import build_model
 from kdlab.objectives import Objective, distillation
 from kdlab.records.history import HistoryWriter
@@ -34,17 +34,6 @@ CNN = {"_target_": "kdlab.models.CNN1d", "width": 8, "depth": 3}
 HARD = {"hard_labels": {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}}
 NEVER = 1_000_000_000
 WEIGHTS_OF_A_STUDENT = 40 * 100 + 100 * 100 + 100 * 10
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Train on this many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class History:
@@ -118,7 +107,7 @@ class Bare:
         """Of a loop of some kind."""
         losses = {"plain": plain, "cached": lambda: cached(self.logits),
                   "online": lambda: online(self.teacher, self.train.inputs)}  # fmt: skip
-        with threads(1):
+        with computing_with(1):
             return bare_loop(network or networks.student(), self.train.inputs, self.train.labels, losses[kind](),
                              steps=steps, seed=seed)  # fmt: skip
 
@@ -142,7 +131,7 @@ def single_run(bench: Bench) -> list[Line]:
     ours, bare, watch, steps = Ours(bench), Bare(bench), Watch(), bench.sizes.steps
 
     def run() -> float:
-        with tempfile.TemporaryDirectory() as folder, threads(1):
+        with tempfile.TemporaryDirectory() as folder, computing_with(1):
             sinks = [History(Path(folder))]
             return ours.seconds([ours.learner(steps=steps, teacher=ours.stored, sinks=sinks)], validate=True)
 
@@ -160,7 +149,7 @@ def cached_step(bench: Bench) -> list[Line]:
     ours, watch, steps = Ours(bench), Watch(), bench.sizes.steps
 
     def run(objective: Objective | None, teacher: Teacher | None) -> float:
-        with threads(1):
+        with computing_with(1):
             one = ours.learner(steps=steps, teacher=teacher, objective=objective)
             return ours.seconds([one], validate=False)
 
@@ -182,10 +171,10 @@ def stack_steps(bench: Bench) -> list[Line]:
 
         def sample(number: int = number) -> tuple[float, ...]:
             step = bare.seconds("cached", steps=bench.sizes.steps) / bench.sizes.steps
-            with threads(number):
+            with computing_with(number):
                 return step, *(ours.stack(one, steps=steps) / steps for one in sizes), gemm_rate()
 
-        with threads(number):
+        with computing_with(number):
             ours.stack(2, steps=20)
         rows = [watch.measure(sample) for _ in range(bench.sizes.few)]
         middle = [_median([row[place] for row in rows]) for place in range(5)]
@@ -224,7 +213,7 @@ def conv_stack(bench: Bench) -> list[Line]:
         )
 
     def stack(number: int) -> float:
-        with threads(number):
+        with computing_with(number):
             return ours.stack(size, steps=steps, model=CNN)
 
     stack(1), stack(bench.cores)
@@ -248,7 +237,7 @@ def sweep_training(bench: Bench) -> list[Line]:
     accuracies: dict[str, list[float]] = {"kdlab": [], "Lightning": []}
 
     def stacked() -> float:
-        with threads(bench.cores):
+        with computing_with(bench.cores):
             started = time.perf_counter()
             teacher = ours.cached()
             learners = [ours.learner(steps=steps, teacher=teacher, objective=one) for one in objectives]
@@ -264,7 +253,7 @@ def sweep_training(bench: Bench) -> list[Line]:
         return seconds
 
     def plainly_on(number: int, part: Sequence[tuple[float, float]], *, steps: int = steps) -> float:
-        with threads(number):
+        with computing_with(number):
             return sum(plainly(T, alpha, steps=steps) for T, alpha in part)
 
     few = max(steps // 10, 40)
@@ -319,10 +308,10 @@ def cost_by_size(bench: Bench) -> dict[str, Any]:
 
             def sample(size: int = size, steps: int = steps, number: int = number) -> tuple[float, float]:
                 step = 1000 * bare.seconds("cached", steps=bench.sizes.steps) / bench.sizes.steps
-                with threads(number):
+                with computing_with(number):
                     return 1000 * ours.stack(size, steps=steps) / steps / size, step
 
-            with threads(number):
+            with computing_with(number):
                 ours.stack(size, steps=4)
             found = [watch.measure(sample) for _ in range(bench.sizes.few)]
             cost = spread([one for one, _ in found])

@@ -318,9 +318,8 @@ def test_a_teacher_that_answers_by_index_is_asked_once_for_all_batches(kit):
         def to(self, device, dtype=None):
             return self
 
-    learners = kit.varied(5, steps=3)
-    together = [dataclasses.replace(one, teacher=Counting()) for one in learners[:1]]
-    together += [dataclasses.replace(one, teacher=together[0].teacher) for one in learners[1:]]
+    teacher = Counting()
+    together = [dataclasses.replace(one, teacher=teacher) for one in kit.varied(5, steps=3)]
     alone = copy.deepcopy(together)
     kit.fit_all(together)
     assert [len(rows) for rows in asked] == [20] * 3  # both seeds of the four who learn from it
