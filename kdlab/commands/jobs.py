@@ -177,7 +177,7 @@ def lab_of(config: RunConfig) -> Lab:
 
 @functools.lru_cache(maxsize=4)
 def _lab(root: str, tracker_json: str) -> Lab:
-    from kdlab.tracking.wandb import WandbTracker
+    from kdlab.tracking.wandb.tracker import WandbTracker
 
     tracker = TrackerConfig.model_validate_json(tracker_json)
     store = Store(Path(root), say=say)

@@ -29,7 +29,7 @@ ALLOWED = {
 }
 HEAVY = {"wandb", "netcal", "matplotlib", "scipy", "pandas", "sklearn", "mnist1d", "kornia"}
 ONLY_IN = {
-    "wandb": ("kdlab/tracking/wandb.py",),
+    "wandb": ("kdlab/tracking/wandb/",),
     "hydra": ("kdlab/commands/", "hydra_plugins/"),
     "omegaconf": ("kdlab/commands/", "hydra_plugins/"),
     "netcal": ("kdlab/evaluation/",),

@@ -9,7 +9,8 @@ import pytest
 
 from kdlab.errors import UserError
 from kdlab.tracking.base import NullTracker, Table
-from kdlab.tracking.wandb import WandbRun, WandbTracker
+from kdlab.tracking.wandb.run import WandbRun
+from kdlab.tracking.wandb.tracker import WandbTracker
 
 RUN = {
     "run_id": "ab" * 8,
@@ -110,7 +111,7 @@ def test_a_failure_of_ours_still_ends_the_run(tmp_path, inspect_run):
 
 def test_a_stack_of_runs_is_logged_in_turn_and_each_ends_by_itself(tmp_path, inspect_run, monkeypatch):
     now = [1_000_000.0]
-    monkeypatch.setattr("kdlab.tracking.wandb.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))
+    monkeypatch.setattr("kdlab.tracking.wandb.run.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))
     said = []
     mirror, ids = tracker(tmp_path, say=said.append), [f"{at:016x}" for at in range(25)]
     runs = [mirror.start(**{**RUN, "run_id": run_id}) for run_id in ids]
@@ -207,7 +208,7 @@ def test_offline_beats_wandb_mode(tmp_path, clean_environment, inspect_run, forc
 import sys
 from concurrent.futures import Future
 from pathlib import Path
-from kdlab.tracking.wandb import WandbTracker
+from kdlab.tracking.wandb.tracker import WandbTracker
 run = WandbTracker(mode="offline", project="p", directory=Path(sys.argv[1]) / "runs" / "wandb").start(**{RUN!r})
 run.finish({{"test/accuracy": 0.5}}, tables={{}}, failed=False)
 """
@@ -223,7 +224,7 @@ def test_disabled_mirrors_nothing_and_imports_nothing(tmp_path, clean_environmen
     code = f"""
 import sys
 from pathlib import Path
-from kdlab.tracking.wandb import WandbTracker
+from kdlab.tracking.wandb.tracker import WandbTracker
 mirror = WandbTracker(mode="disabled", project="p", directory=Path({str(tmp_path / "wandb")!r}))
 mirror.check()
 run = mirror.start(**{RUN!r})

@@ -12,7 +12,7 @@ import json, shutil, sys, time
 from pathlib import Path
 from kdlab.errors import UserError
 from kdlab.tracking.base import Table
-from kdlab.tracking.wandb import WandbTracker
+from kdlab.tracking.wandb.tracker import WandbTracker
 
 folder, said, seen = Path(sys.argv[1]) / "wandb", [], {}
 
@@ -147,7 +147,7 @@ def test_without_credentials_nobody_is_asked(tmp_path, clean_environment):
 import sys
 from pathlib import Path
 from kdlab.errors import UserError
-from kdlab.tracking.wandb import WandbTracker
+from kdlab.tracking.wandb.tracker import WandbTracker
 said = []
 auto = WandbTracker(mode="auto", project="p", directory=Path(sys.argv[1]) / "wandb", say=said.append)
 auto.check()

@@ -1,0 +1,1 @@
+"""The mirror in Weights & Biases. Only this package imports wandb."""

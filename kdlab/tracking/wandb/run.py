@@ -1,0 +1,142 @@
+"""One W&B run while it is open: curves, final numbers, tables, and whatever goes wrong with the mirror."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdlab.tracking.base import Table
+from kdlab.tracking.wandb.connection import first_line, wandb_errors
+
+if TYPE_CHECKING:
+    import wandb
+
+STEP, EPOCH = "trainer/step", "trainer/epoch"
+_AXES = (STEP, EPOCH, "_timestamp")
+#: Seconds between two flushes to the ``.wandb`` file: what a killed run loses of its mirror.
+FLUSH_SECONDS = 2.0
+
+
+class WandbRun:
+    """One W&B run, open until ``finish``; many may be open side by side, each logged in turn.
+
+    A call of wandb's costs half a millisecond or more (it waits for another thread), whatever it carries. So what was
+    measured at one step becomes one row, which is sent with the next step, at the end, or at once where rows are rare:
+    the file is flushed every ``FLUSH_SECONDS``, nobody sees it later. Every row carries the time it was measured at.
+    """
+
+    def __init__(self, begun: "Future[wandb.Run]", *, name: str, directory: Path, say: Callable[[str], object]) -> None:
+        self._begun, self._name, self._directory, self._say = begun, name, directory, say
+        self._curves: set[str] = set()
+        self._row: dict[str, float] = {}
+        self._waiting: list[dict[str, float]] = []
+        self._sent_at, self._sent_step = -math.inf, -1
+        self._broken = False
+
+    @property
+    def id(self) -> str | None:
+        """Its id in W&B, waited for; None where wandb could not begin it."""
+        run = self._arrived()
+        return None if run is None else run.id
+
+    def log(self, metrics: Mapping[str, float | None], *, step: int, epoch: float) -> None:
+        """Add one point to curves, over ``trainer/step``: W&B's own step counts calls, and ``step=`` drops rows."""
+        defined = _defined(metrics)
+        is_rare = time.monotonic() - self._sent_at >= FLUSH_SECONDS or step == self._sent_step
+        if self._row and (self._row[STEP], self._row[EPOCH]) != (step, epoch):
+            self._send()
+        self._row = {"_timestamp": time.time(), STEP: step, EPOCH: epoch} | self._row | defined
+        if is_rare:
+            self._send()
+            self._sent_step = step
+
+    def finish(self, summary: Mapping[str, float | None], *, tables: Mapping[str, Table], failed: bool) -> None:
+        """Write the flat final numbers and the tables, then end the run; undefined numbers stay empty cells in W&B."""
+        run = self._arrived()
+        self._send()
+        if run is None:
+            return
+        try:
+            self._attempt(lambda: self._conclude(_defined(summary), tables))
+        finally:
+            self._attempt(lambda: run.finish(exit_code=1 if failed else 0))
+
+    def _send(self) -> None:
+        """Hand the row that waits to wandb, as soon as its run has begun."""
+        row, self._row, self._sent_at = self._row, {}, time.monotonic()
+        if row:
+            self._waiting.append(row)
+        if not self._begun.done() or self._arrived() is None:
+            return
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not self._broken:
+                self._attempt(lambda one=one: self._log(one))  # type: ignore[misc]
+
+    def _log(self, row: Mapping[str, float]) -> None:
+        for key in row:
+            if key not in self._curves and key not in _AXES:  # no automatic summary: final numbers are written flat
+                self._run.define_metric(key, step_metric=STEP, summary="none")
+                self._curves.add(key)
+        self._run.log(dict(row))
+
+    def _conclude(self, summary: Mapping[str, float], tables: Mapping[str, Table]) -> None:
+        import wandb
+
+        shown = {}
+        with _data_beside(self._directory):
+            for name, table in tables.items():
+                data: list[Iterable[Any]] = [list(row) for row in table.rows]
+                shown[name] = wandb.Table(columns=list(table.columns), data=data)
+            if shown:
+                self._run.log(shown)
+        self._run.summary.update(dict(summary))
+
+    @property
+    def _run(self) -> "wandb.Run":
+        return self._begun.result()
+
+    def _arrived(self) -> "wandb.Run | None":
+        """The run of wandb's, waited for; None where it could not begin, which is told once and stops nothing."""
+        try:
+            return self._begun.result()
+        except Exception as error:  # whatever it is: of the mirror alone, and the training run goes on without one
+            if not self._broken:
+                self._say(f"run {self._name} is not mirrored in W&B: {first_line(error)}; its record is not affected")
+            self._broken, self._waiting = True, []
+            return None
+
+    def _attempt(self, call: Callable[[], object]) -> None:
+        """Call wandb; where the connection is gone say so, once, and leave the training run alone."""
+        try:
+            call()
+        except wandb_errors() as error:
+            if not self._broken:
+                self._say(
+                    f"W&B run {self.id}: {first_line(error)}; the record is not affected. What was mirrored is in "
+                    f"{self._directory} and can be sent with `wandb sync {self._run.settings.sync_dir}`"
+                )
+            self._broken = True
+
+
+@contextmanager
+def _data_beside(directory: Path) -> Iterator[None]:
+    """Keep what tables stage beside the runs, or they are lost when the folder moves; the environment is put back."""
+    name = "WANDB_DATA_DIR"
+    chosen = os.environ.get(name)
+    os.environ[name] = chosen or str(directory / "data")
+    try:
+        yield
+    finally:
+        if chosen is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = chosen
+
+
+def _defined(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: float(value) for key, value in metrics.items() if value is not None and math.isfinite(value)}
