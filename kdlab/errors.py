@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class WorkFailedError(UserError):
+    """What was asked is in order, and some of it could not be done: exit code 1, where a mistake has 2."""
+
+
 def nearest(name: str, allowed: Iterable[str], *, count: int = 3) -> str:
     """A phrase with the nearest allowed names, or all of them where few; empty where there is none.
 

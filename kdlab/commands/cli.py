@@ -4,6 +4,7 @@
 overrides into the order Hydra wants, and turns what went wrong into a few lines and a true exit code.
 """
 
+import importlib
 import os
 import shlex
 import sys
@@ -51,10 +52,19 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from kdlab.commands.completion.protocol import completion
 
         return completion
-    from kdlab.commands import reading, reports
-    from kdlab.commands.listing.command import list_runs
+    module, function = _READING[name]
+    found: Callable[[list[str]], int] = getattr(importlib.import_module(f"kdlab.commands.{module}"), function)
+    return found
 
-    return {"evaluate": reading.evaluate, "report": reports.report, "list": list_runs}[name]
+
+#: The commands that train nothing: module and function.
+_READING = {
+    "evaluate": ("reading", "evaluate"),
+    "report": ("reports", "report"),
+    "list": ("listing.command", "list_runs"),
+    "sync": ("sync", "sync"),
+    "pull": ("pull", "pull"),
+}
 
 
 SPINS = "10000"

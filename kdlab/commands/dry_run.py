@@ -167,8 +167,7 @@ def needed(points: Sequence[Point], lab: Lab, *, kind: str = "run") -> dict[str,
             if planned.run_id in found:
                 continue
             record = lab.store.find(planned.run_id)
-            finished = record is not None and record.status == "finished"
-            if finished and planned.run_id not in forced:
+            if lab.store.finished(planned.run_id) is not None and planned.run_id not in forced:
                 todo = "nothing" if is_up_to_date(planned, lab) else "measure"
             else:
                 todo = "train" if steps_of(planned) else "measure"

@@ -178,8 +178,8 @@ def _seen(lab: Lab) -> dict[str, _Seen]:
     """What the finished runs of the store took, by kind."""
     found: dict[str, _Seen] = {}
     for run_id in lab.store.ids():
-        record = lab.store.find(run_id)
-        if record is None or record.status != "finished" or "seconds" not in record.provenance:
+        record = lab.store.finished(run_id)
+        if record is None or "seconds" not in record.provenance:
             continue
         seen = found.setdefault(_kind(record.role, record.config), _Seen())
         seconds, steps = _trained_seconds(record)

@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from kdlab.errors import UserError
+from kdlab.errors import UserError, WorkFailedError
 
 MAX_LINES = 10
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -36,10 +36,9 @@ def reported(action: Callable[[], int], *, command: str) -> int:
 
 def exit_code(error: BaseException) -> int:
     """1 for runs that failed, 2 for mistakes found before work."""
-    from kdlab.commands.launching import SweepFailedError
     from kdlab.training.monitor import NonFiniteLossError
 
-    return FAILED if isinstance(error, SweepFailedError | NonFiniteLossError) else MISTAKE
+    return FAILED if isinstance(error, WorkFailedError | NonFiniteLossError) else MISTAKE
 
 
 def print_lines(lines: list[str]) -> None:

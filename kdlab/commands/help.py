@@ -11,6 +11,8 @@ COMMANDS = {
     "evaluate": "measure a finished run again from its weights",
     "report": "write the tables and figures of a study",
     "list": "show the runs of the store, or of a study",
+    "sync": "send what Weights & Biases lacks of your runs, and see that it arrived",
+    "pull": "fetch the records of runs that other machines sent to Weights & Biases",
     "completion": "print the completion of your shell: bash, zsh or fish",
 }
 
@@ -44,6 +46,8 @@ def command_help(name: str) -> str:
         "evaluate": _evaluate_help,
         "report": _report_help,
         "list": _list_help,
+        "sync": _sync_help,
+        "pull": _pull_help,
         "completion": _completion_help,
     }[name]()
 
@@ -186,6 +190,26 @@ A filter is KEY=value (several: a,b), KEY!=value, KEY>value, KEY>=, KEY<, KEY<= 
 
 What all runs share is told once above the table; what they were asked for with makes the columns. On a terminal the
 table is cut to its width; in a pipe it is whole, with full keys as headings. sort=-KEY sorts downwards."""
+
+
+def _sync_help() -> str:
+    return """kdlab sync: send what Weights & Biases lacks of your runs, then ask its server whether all of it arrived.
+
+Usage:  kdlab sync [STUDY] [store.root=runs] [tracker.sync_timeout_seconds=120]
+
+Runs made with tracker.mode=offline (the default) wait in runs/wandb; so do those whose upload broke off. Config, final
+numbers, length of the history and files are compared with what was written here, tags gained since are set, and
+records that were measured again take the place of the old ones. What did not arrive is named, and the exit code is 1;
+run again, it sends the rest. Nothing is sent twice. It needs a key: wandb login, or WANDB_API_KEY."""
+
+
+def _pull_help() -> str:
+    return """kdlab pull: fetch the records of runs that other machines sent to W&B, so that one report covers all.
+
+Usage:  kdlab pull [ENTITY/]PROJECT [STUDY] [store.root=runs]
+
+Every run that kdlab mirrors carries its record and the studies it belongs to. They are kept in runs/pulled and count in
+kdlab report and kdlab list. Weights do not travel: a sweep that needs such a run trains it here."""
 
 
 def _completion_help() -> str:

@@ -188,6 +188,8 @@ def _lab(root: str, tracker_json: str) -> Lab:
         tags=tracker.tags,
         notes=tracker.notes,
         directory=store.root / "wandb",
+        init_timeout_seconds=tracker.init_timeout_seconds,
+        finish_timeout_seconds=tracker.finish_timeout_seconds,
         say=say,
     )
     return Lab(store, mirror)

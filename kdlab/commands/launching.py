@@ -9,7 +9,7 @@ from hydra.plugins.launcher import Launcher
 from kdlab.commands.planning import Planning, Point
 from kdlab.commands.progress import Progress, watching
 from kdlab.commands.wording import counted, first_line
-from kdlab.errors import UserError
+from kdlab.errors import WorkFailedError
 from kdlab.experiments.lab import Lab, say
 from kdlab.records.store import Store
 
@@ -18,7 +18,7 @@ STACKED_LAUNCHER = "hydra_plugins.kdlab_study.stacked.StackedLauncher"
 SHOWN_FAILURES = 6
 
 
-class SweepFailedError(UserError):
+class SweepFailedError(WorkFailedError):
     """Some points of a sweep failed; the others are finished and recorded."""
 
 

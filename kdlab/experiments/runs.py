@@ -32,6 +32,7 @@ from kdlab.records.weights import save_weights
 from kdlab.schema.config import RunConfig
 from kdlab.tracking.base import NullRun, TrackedRun
 from kdlab.tracking.tables import run_tables
+from kdlab.tracking.travel import travelling_files
 from kdlab.training.callbacks import CurveSink
 
 CURVE_POINTS = 200
@@ -157,7 +158,7 @@ class Sitting:
         self._history = HistoryWriter(self.folder / HISTORY, resume_step=self.resume_step)
         self._tracked: TrackedRun = NullRun()
         try:
-            self._tracked = _tracked(planned, lab, attempt=attempt)
+            self._tracked = _tracked(planned, self._record, lab)
             facts = {**self._record.provenance, "split": store_split(planned.config, lab)}
             self._record = replace(self._record, provenance=facts)
         except BaseException as error:
@@ -197,7 +198,7 @@ class Sitting:
         self._history.close()
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         self.is_open = False
-        _close(self._tracked, finished)
+        _close(self._tracked, finished, self.lab)
 
     def fail(self, error: BaseException) -> None:
         """Write the record of a run that failed; nothing happens where it has ended already.
@@ -217,22 +218,22 @@ class Sitting:
             begun = replace(self._record, tracker_id=self._tracked.id)
             failed = _failed(begun, error, folder=self.folder, seconds=seconds)
             self.lab.store.write(failed)
-            _close(self._tracked, failed)
+            _close(self._tracked, failed, self.lab)
         finally:
             self._history.close()
 
 
-def _tracked(planned: PlannedRun, lab: Lab, *, attempt: int) -> TrackedRun:
-    config = planned.config
+def _tracked(planned: PlannedRun, record: RunRecord, lab: Lab) -> TrackedRun:
+    config, begun = planned.config, record.provenance
     return lab.tracker.start(
         run_id=planned.run_id,
         name=run_name(planned),
         group=config.study.name,
         job_type=planned.role,
         tags=tags_of(planned),
-        config=shown_config(planned),
+        config={**shown_config(planned), "run_id": record.run_id, "begun": begun["started"]},
         notes=config.tracker.notes,
-        attempt=attempt,
+        attempt=begun["attempt"],
     )
 
 
@@ -297,9 +298,10 @@ def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _close(tracked: TrackedRun, record: RunRecord) -> None:
+def _close(tracked: TrackedRun, record: RunRecord, lab: Lab) -> None:
     tables = run_tables(record) if record.status == "finished" else {}
-    tracked.finish(record.metrics, tables=tables, failed=record.status == "failed")
+    files = {} if tracked.id is None else travelling_files(lab.store, record.run_id)
+    tracked.finish(record.metrics, tables=tables, files=files, failed=record.status == "failed")
 
 
 def log(folder: Path, text: str) -> None:

@@ -1,8 +1,9 @@
 """The run store: one folder per identity, found, locked, begun and finished, never seen half-written.
 
 ``<root>/<run_id>/`` holds what one run left, ``<root>/locks/`` one lock file per run, ``<root>/studies/`` the lists of
-members, ``<root>/wandb/`` the mirror. A run is finished when its ``record.json`` says so: that file is written last and
-atomically, so a process killed at any moment leaves a run that is either finished or trained again.
+members, ``<root>/wandb/`` the mirror, ``<root>/pulled/`` the records of runs that were made elsewhere. A run is
+finished when its ``record.json`` says so: that file is written last and atomically, so a process killed at any moment
+leaves a run that is either finished or trained again.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ from kdlab.records.parsing import parse_json
 from kdlab.records.record import RunRecord
 
 RECORD, CONFIG, CHECKPOINT, HISTORY = "record.json", "config.yaml", "checkpoint.ckpt", "history.jsonl"
+PULLED = "pulled"
 _RUN_ID = re.compile(rf"[0-9a-f]{{{RUN_ID_LENGTH}}}")
 
 
@@ -117,9 +119,15 @@ class Store:
     def find(self, run_id: str) -> RunRecord | None:
         """The record of a run, finished or failed; None where there is none.
 
+        A run that was made elsewhere (``pull``) counts where there is none of its own.
+
         Raises:
             UserError: its ``record.json`` cannot be read.
         """
+        return self.own(run_id) or read_record(self.pulled(run_id))
+
+    def own(self, run_id: str) -> RunRecord | None:
+        """The record of a run that was made here."""
         return read_record(self.folder(run_id))
 
     def load(self, run_id: str) -> RunRecord:
@@ -136,13 +144,21 @@ class Store:
         raise UserError(f"no run {run_id} in {self.root}; {nearest(run_id, self.ids()) or 'it holds no run'}")
 
     def finished(self, run_id: str) -> RunRecord | None:
-        """The record of a run that finished, else None."""
-        record = self.find(run_id)
+        """The record of a run that finished here, else None: of a pulled one no weights are here to go on with."""
+        record = self.own(run_id)
         return record if record is not None and record.status == "finished" else None
 
     def ids(self) -> list[str]:
         """The ids of all runs with a record, sorted."""
-        return [run_id for run_id in self._folders() if (self.folder(run_id) / RECORD).is_file()]
+        return sorted({*self.own_ids(), *_with_record(self.root / PULLED)})
+
+    def own_ids(self) -> list[str]:
+        """The ids of all runs with a record that were made here, sorted."""
+        return sorted(_with_record(self.root))
+
+    def pulled(self, run_id: str) -> Path:
+        """Where the record of a run lies that was made elsewhere."""
+        return self.root / PULLED / run_id
 
     def resolve(self, text: str) -> Path:
         """The folder of a run named by a path, a run id or a unique prefix of one.
@@ -205,9 +221,7 @@ class Store:
         write_text(folder / RECORD, text + "\n")
 
     def _folders(self) -> list[str]:
-        if not self.root.is_dir():
-            return []
-        return sorted(entry.name for entry in self.root.iterdir() if _RUN_ID.fullmatch(entry.name) and entry.is_dir())
+        return sorted(entry.name for entry in _run_folders(self.root))
 
     def _aside(self, run_id: str) -> Path:
         return self.root / "repeated" / run_id
@@ -224,6 +238,16 @@ class Store:
             self.say(f"run {run_id} was not finished again: its earlier record is kept")
         else:
             _remove(aside)
+
+
+def _run_folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return [entry for entry in root.iterdir() if _RUN_ID.fullmatch(entry.name) and entry.is_dir()]
+
+
+def _with_record(root: Path) -> list[str]:
+    return [folder.name for folder in _run_folders(root) if (folder / RECORD).is_file()]
 
 
 def _remove(path: Path) -> None:

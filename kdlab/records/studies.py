@@ -5,6 +5,7 @@ goes on with one line of kind ``member`` per planned run. A run trained once may
 """
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -96,6 +97,52 @@ def read_study(store_root: Path, name: str) -> Study | None:
         UserError: a wrong name, or a damaged file.
     """
     return _read(_path(store_root, name))
+
+
+def memberships(store_root: Path, run_id: str) -> dict[str, Study]:
+    """The studies that a run belongs to, by name; each with the memberships of that run alone.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    found = {}
+    for name in studies(store_root):
+        path = _path(store_root, name)
+        stat = path.stat()
+        header, by_run = _by_run(path, stat.st_mtime_ns, stat.st_size)
+        if run_id in by_run:
+            found[name] = Study(header, by_run[run_id])
+    return found
+
+
+@functools.lru_cache(maxsize=64)  # asked for every run of a sweep; the signature tells a file that was written since
+def _by_run(path: Path, *signature: int) -> tuple[Mapping[str, Any], dict[str, list[Member]]]:
+    study = _read(path)
+    by_run: dict[str, list[Member]] = {}
+    for member in study.members if study is not None else []:
+        by_run.setdefault(member.run_id, []).append(member)
+    return (study.header if study is not None else {}), by_run
+
+
+def memberships_json(found: Mapping[str, Study]) -> str:
+    """Memberships as the text of a file that travels with a run."""
+    rows = [{"name": name, **dataclasses.asdict(study)} for name, study in sorted(found.items())]
+    return json.dumps(rows, allow_nan=False, indent=1) + "\n"
+
+
+def read_memberships(text: str) -> dict[str, Study]:
+    """What :func:`memberships_json` wrote.
+
+    Raises:
+        ValueError: it is not that, or names a study as no study is named.
+    """
+    try:
+        return {
+            check_study_name(row["name"]): Study(dict(row["header"]), [Member(**member) for member in row["members"]])
+            for row in json.loads(text)
+        }
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not a list of memberships: {error}") from error
 
 
 def studies(store_root: Path) -> list[str]:

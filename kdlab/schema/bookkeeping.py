@@ -63,13 +63,16 @@ class ReportConfig(Section):
 
 
 class TrackerConfig(Section):
-    """Weights & Biases."""
+    """Weights & Biases: where runs go, and how long the user may be kept waiting for its server."""
 
     mode: Literal["offline", "online", "auto", "disabled"] = "offline"
     project: str = "kdlab"
     entity: str | None = None
     tags: list[str] = []
     notes: str | None = None
+    init_timeout_seconds: Annotated[float, Field(gt=0)] = 20.0
+    finish_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    sync_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
 
 
 class StudyConfig(Section):

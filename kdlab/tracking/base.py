@@ -29,12 +29,20 @@ class TrackedRun(Protocol):
         """
         ...
 
-    def finish(self, summary: Mapping[str, float | None], *, tables: Mapping[str, Table], failed: bool) -> None:
+    def finish(
+        self,
+        summary: Mapping[str, float | None],
+        *,
+        tables: Mapping[str, Table],
+        files: Mapping[str, str],
+        failed: bool,
+    ) -> None:
         """Write the final numbers and end the run; call it once, also when training failed.
 
         Args:
             summary: flat final numbers; None where undefined.
             tables: name -> table.
+            files: name -> text of the files that travel with the run.
             failed: whether the run failed.
         """
         ...
@@ -86,7 +94,14 @@ class NullRun:
     def log(self, metrics: Mapping[str, float | None], *, step: int, epoch: float) -> None:
         """Nothing."""
 
-    def finish(self, summary: Mapping[str, float | None], *, tables: Mapping[str, Table], failed: bool) -> None:
+    def finish(
+        self,
+        summary: Mapping[str, float | None],
+        *,
+        tables: Mapping[str, Table],
+        files: Mapping[str, str],
+        failed: bool,
+    ) -> None:
         """Nothing."""
 
 

@@ -45,7 +45,7 @@ def test_an_offline_run_can_be_read_back_whole(tmp_path, inspect_run):
     run.log({"train/loss": 2.0, "train/bad": float("nan"), "train/none": None}, step=50, epoch=0.5)
     run.log({"train/loss": 1.0, "validation/accuracy": 0.25}, step=100, epoch=1.0)
     summary = {"test/accuracy": 0.5, "test/ece": None, "validation/accuracy": 0.75}
-    run.finish(summary, tables={"reliability": BINS}, failed=False)
+    run.finish(summary, tables={"reliability": BINS}, files={}, failed=False)
     assert said == []
     assert settings() == before
 
@@ -83,7 +83,7 @@ def test_an_offline_run_can_be_read_back_whole(tmp_path, inspect_run):
 
 def test_a_failed_run_says_so(tmp_path, inspect_run):
     run = tracker(tmp_path).start(**RUN)
-    run.finish({}, tables={}, failed=True)
+    run.finish({}, tables={}, files={}, failed=True)
     found = inspect_run(tmp_path / "runs" / "wandb" / folders(tmp_path)[0])
     assert (found["state"], found["exit_code"]) == ("failed", 1)
 
@@ -97,14 +97,14 @@ def test_a_taken_id_gets_a_suffix_and_runs_may_be_open_together(tmp_path):
     for run in [*runs, other]:
         run.log({"train/loss": 1.0}, step=1, epoch=0.1)
     for run in [*runs, other]:
-        run.finish({"test/accuracy": 0.5}, tables={}, failed=False)
+        run.finish({"test/accuracy": 0.5}, tables={}, files={}, failed=False)
     assert [name.rsplit("run-", 1)[1].split("-", 1)[1] for name in folders(tmp_path)] == sorted(ids)
 
 
 def test_a_failure_of_ours_still_ends_the_run(tmp_path, inspect_run):
     run = tracker(tmp_path).start(**RUN)
     with pytest.raises(TypeError):  # rows of a table must be sequences
-        run.finish({}, tables={"t": Table(["a"], [1])}, failed=True)
+        run.finish({}, tables={"t": Table(["a"], [1])}, files={}, failed=True)
     found = inspect_run(tmp_path / "runs" / "wandb" / folders(tmp_path)[0])
     assert found["exit_code"] == 1
 
@@ -122,7 +122,7 @@ def test_a_stack_of_runs_is_logged_in_turn_and_each_ends_by_itself(tmp_path, ins
                 run.log({"validation/accuracy": at / 25, "validation/nll": None}, step=10 * epoch, epoch=float(epoch))
                 run.log({"train/loss": float(epoch)}, step=10 * epoch, epoch=float(epoch))
     for at, run in enumerate(runs):
-        run.finish({"test/accuracy": at / 25}, tables={}, failed=at == 7)
+        run.finish({"test/accuracy": at / 25}, tables={}, files={}, failed=at == 7)
     assert said == []
     assert len(folders(tmp_path)) == 25
 
@@ -184,7 +184,7 @@ def test_a_run_that_cannot_begin_is_told_once_and_stops_nothing(tmp_path, monkey
     run.log({"a": 1.0}, step=1, epoch=0.5)
     assert run.id is None
     run.log({"a": 2.0}, step=2, epoch=1.0)
-    run.finish({"test/accuracy": 0.5}, tables={}, failed=False)
+    run.finish({"test/accuracy": 0.5}, tables={}, files={}, failed=False)
     assert said == [f"run {RUN['run_id']} is not mirrored in W&B: no service; its record is not affected"]
 
 
@@ -210,7 +210,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from kdlab.tracking.wandb.tracker import WandbTracker
 run = WandbTracker(mode="offline", project="p", directory=Path(sys.argv[1]) / "runs" / "wandb").start(**{RUN!r})
-run.finish({{"test/accuracy": 0.5}}, tables={{}}, failed=False)
+run.finish({{"test/accuracy": 0.5}}, tables={{}}, files={{}}, failed=False)
 """
     environment = clean_environment(WANDB_MODE=forced_mode, WANDB_BASE_URL="http://127.0.0.1:9")
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment, cwd=tmp_path)
@@ -229,7 +229,7 @@ mirror = WandbTracker(mode="disabled", project="p", directory=Path({str(tmp_path
 mirror.check()
 run = mirror.start(**{RUN!r})
 run.log({{"a": 1.0}}, step=1, epoch=0.1)
-run.finish({{}}, tables={{}}, failed=False)
+run.finish({{}}, tables={{}}, files={{}}, failed=False)
 assert run.id is None
 assert "wandb" not in sys.modules and "torch" not in sys.modules
 """
@@ -240,7 +240,7 @@ assert "wandb" not in sys.modules and "torch" not in sys.modules
 def test_the_null_tracker_has_the_same_shape():
     run = NullTracker().start(**RUN, attempt=2)
     run.log({"a": 1.0}, step=1, epoch=0.1)
-    run.finish({"a": None}, tables={"t": BINS}, failed=True)
+    run.finish({"a": None}, tables={"t": BINS}, files={}, failed=True)
     assert run.id is None
 
 

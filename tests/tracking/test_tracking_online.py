@@ -31,12 +31,13 @@ def wait(word):
 run = start(tracker("online"), "a" * 16)
 run.log({"train/loss": 2.0}, step=10, epoch=0.5)
 run.log({"train/loss": 1.0}, step=20, epoch=1.0)
-run.finish({"test/accuracy": 0.5, "test/ece": None}, tables={"slices": Table(["slice"], [["noise"]])}, failed=False)
+slices = {"slices": Table(["slice"], [["noise"]])}
+run.finish({"test/accuracy": 0.5, "test/ece": None}, tables=slices, files={}, failed=False)
 seen["first"] = run.id
 shutil.rmtree(folder)  # another machine: only the server knows the id
 second = start(tracker("online"), "a" * 16)
 seen["second"] = second.id
-second.finish({}, tables={}, failed=True)
+second.finish({}, tables={}, files={}, failed=True)
 
 run = start(tracker("online"), "c" * 16)
 run.log({"train/loss": 2.0}, step=10, epoch=0.5)
@@ -44,7 +45,7 @@ seen["said_before"] = list(said)
 wait("up")  # the server goes away
 clock = time.monotonic()
 run.log({"train/loss": 1.0}, step=20, epoch=1.0)
-run.finish({"test/accuracy": 0.25}, tables={}, failed=False)
+run.finish({"test/accuracy": 0.25}, tables={}, files={}, failed=False)
 seen["finish_seconds"] = time.monotonic() - clock
 seen["said_at_finish"], said[:] = list(said), []
 
@@ -59,7 +60,7 @@ clock, mirror = time.monotonic(), tracker("auto")
 for run_id in ("e" * 16, "f" * 16):
     run = start(mirror, run_id)
     run.log({"train/loss": 1.0}, step=20, epoch=1.0)
-    run.finish({}, tables={}, failed=False)
+    run.finish({}, tables={}, files={}, failed=False)
     seen.setdefault("auto_ids", []).append(run.id)
 seen["auto_seconds"], seen["said_auto"] = time.monotonic() - clock, list(said)
 seen["folders"] = sorted(path.name for path in folder.glob("*run-*") if path.is_dir())
@@ -118,9 +119,9 @@ def test_a_server_that_goes_away_costs_neither_the_run_nor_the_numbers(story, in
     assert seen["finish_seconds"] < 10
     (line,) = seen["said_at_finish"]
     assert "c" * 16 in line
-    assert "wandb sync" in line
+    assert "kdlab sync" in line
+    assert str(folder / "wandb") in line
     (run_folder,) = (folder / "wandb").glob(f"run-*-{'c' * 16}")
-    assert str(run_folder) in line
     found = inspect_run(run_folder)
     assert found["summary"]["test/accuracy"] == 0.25
     assert found["summary"]["trainer/step"] == 20

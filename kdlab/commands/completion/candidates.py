@@ -15,12 +15,16 @@ OPTIONS = {
     "evaluate": ("--help",),
     "report": ("--prune", "--help"),
     "list": ("--csv", "--help"),
+    "sync": ("--help",),
+    "pull": ("--help",),
     "completion": ("--help",),
 }
 #: The keys that the commands which read a store take, sections ending in a dot.
 READS = {
     "evaluate": ("evaluation.", "store.root", "allow_targets", "trainer.", "tracker."),
     "report": ("store.root", "report.root"),
+    "sync": ("store.root", "tracker."),
+    "pull": ("store.root", "tracker."),
 }
 #: What ``kdlab list`` knows of a run beside keys of its config, with the values that are words of kdlab's.
 FILTERS: Mapping[str, Sequence[str]] = {

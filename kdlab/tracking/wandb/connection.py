@@ -1,5 +1,9 @@
 """What stands between us and a W&B server: its errors, whether there is a key, and what an error says in one line."""
 
+from collections.abc import Iterable
+
+MAX_NAME_LENGTH, MAX_TAG_LENGTH = 128, 64  # W&B refuses longer ones
+
 
 def wandb_errors() -> tuple[type[Exception], ...]:
     """What wandb raises when its server or its own background process is gone or refuses."""
@@ -17,6 +21,11 @@ def has_credentials() -> bool:
     settings = wandb.setup(settings=wandb.Settings(mode="online", silent=True)).settings
     settings.mode, settings.silent = "online", True  # set up earlier in this process, the line above changed nothing
     return bool(wandb.login(prompt=False, verify=False))
+
+
+def clipped(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags as W&B takes them: each once, none longer than it allows."""
+    return tuple(dict.fromkeys(tag[:MAX_TAG_LENGTH] for tag in tags))
 
 
 def first_line(error: BaseException) -> str:

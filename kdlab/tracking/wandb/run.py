@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdlab.records.atomic import write_text
 from kdlab.tracking.base import Table
 from kdlab.tracking.wandb.connection import first_line, wandb_errors
+from kdlab.tracking.wandb.note import read_note, write_note
 
 if TYPE_CHECKING:
     import wandb
@@ -35,7 +38,7 @@ class WandbRun:
         self._row: dict[str, float] = {}
         self._waiting: list[dict[str, float]] = []
         self._sent_at, self._sent_step = -math.inf, -1
-        self._broken = False
+        self._broken, self._rows = False, 0
 
     @property
     def id(self) -> str | None:
@@ -45,23 +48,34 @@ class WandbRun:
 
     def log(self, metrics: Mapping[str, float | None], *, step: int, epoch: float) -> None:
         """Add one point to curves, over ``trainer/step``: W&B's own step counts calls, and ``step=`` drops rows."""
-        defined = _defined(metrics)
+        numbers = defined(metrics)
         is_rare = time.monotonic() - self._sent_at >= FLUSH_SECONDS or step == self._sent_step
         if self._row and (self._row[STEP], self._row[EPOCH]) != (step, epoch):
             self._send()
-        self._row = {"_timestamp": time.time(), STEP: step, EPOCH: epoch} | self._row | defined
+        self._row = {"_timestamp": time.time(), STEP: step, EPOCH: epoch} | self._row | numbers
         if is_rare:
             self._send()
             self._sent_step = step
 
-    def finish(self, summary: Mapping[str, float | None], *, tables: Mapping[str, Table], failed: bool) -> None:
-        """Write the flat final numbers and the tables, then end the run; undefined numbers stay empty cells in W&B."""
+    def finish(
+        self,
+        summary: Mapping[str, float | None],
+        *,
+        tables: Mapping[str, Table],
+        files: Mapping[str, str],
+        failed: bool,
+    ) -> None:
+        """Write the flat final numbers, the tables and the files, note all of it, then end the run.
+
+        Undefined numbers stay empty cells in W&B.
+        """
         run = self._arrived()
         self._send()
         if run is None:
             return
         try:
-            self._attempt(lambda: self._conclude(_defined(summary), tables))
+            self._attempt(lambda: self._conclude(defined(summary), tables, files))
+            self._note(defined(summary), failed=failed)
         finally:
             self._attempt(lambda: run.finish(exit_code=1 if failed else 0))
 
@@ -83,8 +97,9 @@ class WandbRun:
                 self._run.define_metric(key, step_metric=STEP, summary="none")
                 self._curves.add(key)
         self._run.log(dict(row))
+        self._rows += 1
 
-    def _conclude(self, summary: Mapping[str, float], tables: Mapping[str, Table]) -> None:
+    def _conclude(self, summary: Mapping[str, float], tables: Mapping[str, Table], files: Mapping[str, str]) -> None:
         import wandb
 
         shown = {}
@@ -94,7 +109,18 @@ class WandbRun:
                 shown[name] = wandb.Table(columns=list(table.columns), data=data)
             if shown:
                 self._run.log(shown)
+                self._rows += 1
         self._run.summary.update(dict(summary))
+        for name, text in files.items():
+            path = Path(self._run.dir) / name
+            write_text(path, text)
+            self._run.save(str(path), base_path=self._run.dir, policy="now")
+
+    def _note(self, summary: Mapping[str, float], *, failed: bool) -> None:
+        folder = Path(self._run.dir).parent
+        note = read_note(folder)
+        if note is not None:
+            write_note(folder, replace(note, summary=summary, rows=self._rows, failed=failed))
 
     @property
     def _run(self) -> "wandb.Run":
@@ -118,7 +144,7 @@ class WandbRun:
             if not self._broken:
                 self._say(
                     f"W&B run {self.id}: {first_line(error)}; the record is not affected. What was mirrored is in "
-                    f"{self._directory} and can be sent with `wandb sync {self._run.settings.sync_dir}`"
+                    f"{self._directory} and can be sent with `kdlab sync`"
                 )
             self._broken = True
 
@@ -138,5 +164,6 @@ def _data_beside(directory: Path) -> Iterator[None]:
             os.environ[name] = chosen
 
 
-def _defined(metrics: Mapping[str, float | None]) -> dict[str, float]:
+def defined(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """The metrics that are numbers."""
     return {key: float(value) for key, value in metrics.items() if value is not None and math.isfinite(value)}

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kdlab.errors import UserError, nearest
 from kdlab.tracking.base import NullRun, TrackedRun
-from kdlab.tracking.wandb.connection import first_line, has_credentials, wandb_errors
+from kdlab.tracking.wandb.connection import MAX_NAME_LENGTH, clipped, first_line, has_credentials, wandb_errors
+from kdlab.tracking.wandb.note import Note, write_note
 from kdlab.tracking.wandb.run import EPOCH, FLUSH_SECONDS, STEP, WandbRun
 
 if TYPE_CHECKING:
     import wandb
 
 Mode = Literal["offline", "online", "auto", "disabled"]
-MAX_NAME_LENGTH = 128  # W&B refuses longer names
 #: In a refusal of W&B: the id exists there already, or existed and was deleted.
 _TAKEN = ("already exists, but your `resume` setting", "previously created and deleted")
 _MAX_SUFFIXES = 20
@@ -102,7 +102,7 @@ class WandbTracker:
             "name": name[:MAX_NAME_LENGTH],
             "group": group,
             "job_type": job_type,
-            "tags": list(dict.fromkeys([*self._tags, *tags])),
+            "tags": list(clipped([*self._tags, *tags])),
             "notes": notes or self._notes,
             "config": dict(config),
         }
@@ -110,11 +110,11 @@ class WandbTracker:
         ids = self._free_ids(run_id, attempt)
         begun: Future[wandb.Run] | None = None
         if self.mode != "offline":
-            begun = self._online(ids, arguments)
+            begun = self._online(ids, run_id, arguments)
         if begun is None:
             wandb_id = next(ids)
             self._given.add(wandb_id)
-            begun = self._worker.submit(self._init, wandb_id, mode="offline", arguments=arguments)
+            begun = self._worker.submit(self._init, wandb_id, run_id, mode="offline", arguments=arguments)
         return WandbRun(begun, name=run_id, directory=self.directory, say=self._say)
 
     def check(self) -> None:
@@ -132,17 +132,19 @@ class WandbTracker:
         try:
             if not has_credentials():
                 raise UserError("no W&B credentials found; run `wandb login` or set WANDB_API_KEY")
-            wandb.Api(timeout=math.ceil(self._init_timeout)).default_entity  # noqa: B018  asking is the point
+            entity = wandb.Api(timeout=math.ceil(self._init_timeout)).default_entity
             self._checked = True
+            if self.mode == "auto":
+                self._say(f"tracker.mode = auto: online, W&B project {self._entity or entity}/{self._project}")
         except UserError as error:
             self._go_offline(error)
         except wandb_errors() as error:
             waited = f"W&B did not confirm the key within {self._init_timeout:g} s"
             self._go_offline(UserError(f"{waited}: {first_line(error)}"))
 
-    def _online(self, ids: Iterator[str], arguments: Mapping[str, Any]) -> "Future[wandb.Run] | None":
+    def _online(self, ids: Iterator[str], run_id: str, arguments: Mapping[str, Any]) -> "Future[wandb.Run] | None":
         """A run that has begun; None where mode ``auto`` went offline."""
-        begun = self._worker.submit(self._first_free, ids, arguments)
+        begun = self._worker.submit(self._first_free, ids, run_id, arguments)
         try:
             begun.result()
         except UserError as error:
@@ -156,14 +158,17 @@ class WandbTracker:
             raise UserError(
                 f"tracker.mode = online: {first_line(error)} (tracker.mode=offline needs no server)"
             ) from error
-        self._say(f"tracker.mode = auto: {first_line(error)}; going on offline, files in {self.directory}")
+        self._say(
+            f"tracker.mode = auto: {first_line(error)}; going on offline, files in {self.directory}; "
+            "kdlab sync sends them later"
+        )
         self.mode = "offline"
 
-    def _first_free(self, ids: Iterator[str], arguments: Mapping[str, Any]) -> "wandb.Run":
+    def _first_free(self, ids: Iterator[str], run_id: str, arguments: Mapping[str, Any]) -> "wandb.Run":
         """An online run under the first id that the server does not hold already."""
         for wandb_id in itertools.islice(ids, _MAX_SUFFIXES):
             try:
-                return self._init(wandb_id, mode="online", arguments={**arguments, "resume": "never"})
+                return self._init(wandb_id, run_id, mode="online", arguments={**arguments, "resume": "never"})
             except wandb_errors() as error:
                 for leftover in self.directory.glob(f"run-*-{wandb_id}"):  # holds nothing: the run never began
                     shutil.rmtree(leftover)
@@ -171,7 +176,9 @@ class WandbTracker:
                     raise UserError(f"W&B did not start the run: {first_line(error)}") from error
         raise UserError(f"W&B holds the first {_MAX_SUFFIXES} ids of this run already")
 
-    def _init(self, wandb_id: str, *, mode: Literal["offline", "online"], arguments: Mapping[str, Any]) -> "wandb.Run":
+    def _init(
+        self, wandb_id: str, run_id: str, *, mode: Literal["offline", "online"], arguments: Mapping[str, Any]
+    ) -> "wandb.Run":
         import wandb
 
         self.directory.mkdir(parents=True, exist_ok=True)  # else wandb warns and takes a temporary folder
@@ -185,6 +192,8 @@ class WandbTracker:
         )
         run.define_metric(STEP)
         run.define_metric(EPOCH, step_metric=STEP, summary="none")
+        told = {name: arguments[name] for name in ("project", "entity", "config")}
+        write_note(Path(run.dir).parent, Note(wandb_id, run_id, tags=tuple(arguments["tags"]), **told))
         return run
 
     @functools.cached_property
