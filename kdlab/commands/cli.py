@@ -64,6 +64,7 @@ _READING = {
     "list": ("listing.command", "list_runs"),
     "sync": ("sync", "sync"),
     "pull": ("pull", "pull"),
+    "view": ("view", "view"),
 }
 
 

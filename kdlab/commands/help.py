@@ -13,6 +13,7 @@ COMMANDS = {
     "list": "show the runs of the store, or of a study",
     "sync": "send what Weights & Biases lacks of your runs, and see that it arrived",
     "pull": "fetch the records of runs that other machines sent to Weights & Biases",
+    "view": "save a workspace and a report of a study in Weights & Biases, or write them to a file",
     "completion": "print the completion of your shell: bash, zsh or fish",
 }
 
@@ -48,6 +49,7 @@ def command_help(name: str) -> str:
         "list": _list_help,
         "sync": _sync_help,
         "pull": _pull_help,
+        "view": _view_help,
         "completion": _completion_help,
     }[name]()
 
@@ -210,6 +212,24 @@ Usage:  kdlab pull [ENTITY/]PROJECT [STUDY] [store.root=runs]
 
 Every run that kdlab mirrors carries its record and the studies it belongs to. They are kept in runs/pulled and count in
 kdlab report and kdlab list. Weights do not travel: a sweep that needs such a run trains it here."""
+
+
+def _view_help() -> str:
+    return """kdlab view: the workspace and the report in which Weights & Biases shows a study, as code.
+
+Usage:  kdlab view push [STUDY] [tracker.project=kdlab] [tracker.entity=TEAM] [store.root=runs] [report.root=reports]
+        kdlab view dump [STUDY] [--output FILE]
+
+The workspace has parallel coordinates over the study's knobs, accuracy against p99 latency, ECE against accuracy, bars
+of what each shift costs, reliability diagrams, curves, and runs side by side. The report has the question, the
+hypothesis, what the sweep file says of the result, the table of verdicts, the same panels, and the commands. Both show
+the students and scratch twins tagged with the study. Without STUDY: a workspace over all runs, and both for each study
+of the store.
+
+push saves them in the project, where runs have to be (kdlab sync). Pushed again, they take the place of what was there,
+changes made by hand included: a workspace is known by its address, a report by its title. It needs a key: wandb login.
+dump writes the same as JSON, the same bytes each time, without a server or a key.
+Both need an extra: pip install 'kdlab[wandb-views]'."""
 
 
 def _completion_help() -> str:

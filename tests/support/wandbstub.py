@@ -690,6 +690,18 @@ class WandbStub:
             }
         }
 
+    def q_ProjectViews(self, v, q):
+        if not any(r.project == v["project"] and r.entity == v["entity"] for r in self.runs.values()):
+            return {"project": None}
+        ws = [
+            {"cursor": w["id"], "node": {"createdAt": _now(), "updatedAt": _now(), "user": {"username": "stub"}, **w}}
+            for w in self.views.values()
+            if w.get("type") == (v.get("viewType") or "runs")
+            and w.get("projectName") == v["project"]
+            and (not v.get("viewName") or w.get("name") == v["viewName"])
+        ]
+        return {"project": {"allViews": {"edges": ws, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
+
     def q_ProjectInternalId(self, v, q):
         return {"project": {"id": _b64("Project"), "internalId": "1"}}
 

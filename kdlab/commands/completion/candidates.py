@@ -17,6 +17,7 @@ OPTIONS = {
     "list": ("--csv", "--help"),
     "sync": ("--help",),
     "pull": ("--help",),
+    "view": ("--output", "--help"),
     "completion": ("--help",),
 }
 #: The keys that the commands which read a store take, sections ending in a dot.
@@ -25,6 +26,7 @@ READS = {
     "report": ("store.root", "report.root"),
     "sync": ("store.root", "tracker."),
     "pull": ("store.root", "tracker."),
+    "view": ("store.root", "report.root", "tracker."),
 }
 #: What ``kdlab list`` knows of a run beside keys of its config, with the values that are words of kdlab's.
 FILTERS: Mapping[str, Sequence[str]] = {
@@ -33,6 +35,7 @@ FILTERS: Mapping[str, Sequence[str]] = {
     "phase": ("confirm", "tune"),
     **dict.fromkeys(("data", "arm", "quality", "seed", "study", "sort", "columns"), ()),
 }
+VIEW_ACTIONS = ("push", "dump")
 PATHS = ("store.root", "report.root", "data.path", "data.root", "data.cache_dir", "teacher.checkpoint")
 
 
@@ -50,7 +53,7 @@ def candidates(words: Sequence[str], current: str) -> list[str]:
     command, rest = words[1], list(words[2:])
     if command not in COMMANDS:
         return []
-    if rest and rest[-1] in FOLDER:
+    if rest and rest[-1] in (*FOLDER, "--output"):
         return _paths(current)
     if rest and rest[-1] in VALUE:
         return _ended(("job", "hydra", "all"))
@@ -74,6 +77,10 @@ def _of_command(command: str, rest: Sequence[str], current: str) -> list[str]:
         return known if known and "=" not in current and _any(known, current) else line.overrides(current)
     if command == "list":
         return ([] if names else _ended(_studies(line.store))) + _filters(line, current)
+    if command == "view":
+        if not names:
+            return _ended(VIEW_ACTIONS)
+        names = names[1:]
     named = _run_ids(line.store) if command == "evaluate" else _studies(line.store, line.reports)
     keys = (
         [name for name in line.overrides(current) if name.startswith(READS[command])]
