@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -133,21 +134,27 @@ def run_config(config: RunConfig, overrides: list[str], *, alone: bool = True) -
     from kdlab.experiments.again import is_up_to_date
     from kdlab.experiments.plan import plan
     from kdlab.experiments.preflight import preflight
+    from kdlab.experiments.runs import answer
     from kdlab.experiments.students import run_point
 
     apply_threads(config)
     lab = open_lab(config)
     point = plan(config, overrides)
     folder = lab.store.folder(point.run.run_id)
+    if alone:
+        lab.tracker.expect(point.run.run_id)
     if not config.force and is_up_to_date(point.run, lab):
+        record = lab.store.load(point.run.run_id)
         if alone:
             _say_if_finished(point.run, lab)
+            answer(point.run, record, lab)
             say(show_path(folder))
-        return lab.store.load(point.run.run_id)
+        return record
     if alone:
         preflight([config], lab)
     record = run_point(point, lab, force=config.force)
     if alone:
+        answer(point.run, record, lab)
         say(summary(record, lab))
         say(show_path(folder))
     return record
@@ -177,6 +184,7 @@ def lab_of(config: RunConfig) -> Lab:
 
 @functools.lru_cache(maxsize=4)
 def _lab(root: str, tracker_json: str) -> Lab:
+    from kdlab.tracking.wandb.agent import take_agent_run
     from kdlab.tracking.wandb.tracker import WandbTracker
 
     tracker = TrackerConfig.model_validate_json(tracker_json)
@@ -191,6 +199,7 @@ def _lab(root: str, tracker_json: str) -> Lab:
         init_timeout_seconds=tracker.init_timeout_seconds,
         finish_timeout_seconds=tracker.finish_timeout_seconds,
         say=say,
+        agent=take_agent_run(os.environ),
     )
     return Lab(store, mirror)
 

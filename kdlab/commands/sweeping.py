@@ -52,6 +52,7 @@ def run_sweep(
     """
     from kdlab.commands.jobs import open_lab
     from kdlab.experiments.preflight import measure_latencies, preflight
+    from kdlab.experiments.runs import answer
 
     sweep = sweep_of(config, kind=getattr(job, "kind", "run"))
     axes, planning = planned(arguments, config=config, composer=Composer(loader), sweep=sweep)
@@ -66,7 +67,12 @@ def run_sweep(
     announce(sweep.name, planning, todo)
     if todo and sweep.kind == "run":
         measure_latencies([point.config for point in todo], lab)
+    alone = points[0].plan.run if len(points) == 1 else None
+    if alone is not None:
+        lab.tracker.expect(alone.run_id)
     results = launch(todo, launcher, name=sweep.name, planning=planning, store=lab.store)
+    if alone is not None and (record := lab.store.finished(alone.run_id)) is not None:
+        answer(alone, record, lab)
     close(sweep.name, store_root=lab.store.root)
     sum_up(sweep.name, planning, todo, results, lab=lab)
     return results

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.plan import TEACHER_SECTIONS, TWIN_SECTIONS, PlannedRun, concerning
 
 #: What of a config says nothing about a teacher, or of a scratch twin: columns of its own would mislead.
 _NOT_OF_A_TEACHER = ("student", "objective", "training", "seed")
@@ -12,7 +12,8 @@ _NOT_OF_A_TEACHER = ("student", "objective", "training", "seed")
 def run_name(planned: PlannedRun) -> str:
     """Arm or role, and what varies: ``distilled temperature=4 alpha=0.9 seed=0``, ``teacher overconfident seed=3``."""
     config = planned.config
-    words = [line.lstrip("+").split("=", 1) for line in planned.overrides if "=" in line]
+    asked = concerning((*TWIN_SECTIONS, *TEACHER_SECTIONS, "objective"), planned.overrides)
+    words = [line.lstrip("+").split("=", 1) for line in asked if "=" in line]
     varied = [
         f"{key.rsplit('.', 1)[-1]}={value}" for key, value in words if not key.endswith("seed") and "/" not in key
     ]

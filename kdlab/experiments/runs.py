@@ -223,6 +223,16 @@ class Sitting:
             self._history.close()
 
 
+def answer(planned: PlannedRun, record: RunRecord, lab: Lab) -> None:
+    """Tell the numbers of a run that was finished before to whoever waits for it: its sweep must hear of this point.
+
+    Its curves are left out, told now they would have wrong times; they are those of ``record.tracker_id``.
+    """
+    if lab.tracker.awaits(planned.run_id):
+        say(f"  its numbers go to the W&B agent that asked for it; its curves are those of W&B run {record.tracker_id}")
+        _close(_tracked(planned, record, lab), record, lab)
+
+
 def _tracked(planned: PlannedRun, record: RunRecord, lab: Lab) -> TrackedRun:
     config, begun = planned.config, record.provenance
     return lab.tracker.start(

@@ -59,6 +59,18 @@ class Tracker(Protocol):
         """
         ...
 
+    def expect(self, run_id: str) -> None:
+        """Hear which run is the one that this process was started for, where someone outside waits for it.
+
+        Args:
+            run_id: the run's id in the store.
+        """
+        ...
+
+    def awaits(self, run_id: str) -> bool:
+        """Whether someone outside waits for this run, and it has not begun."""
+        ...
+
     def start(
         self,
         *,
@@ -110,6 +122,13 @@ class NullTracker:
 
     def check(self) -> None:
         """Nothing to try."""
+
+    def expect(self, run_id: str) -> None:
+        """Nobody waits."""
+
+    def awaits(self, run_id: str) -> bool:
+        """Nobody waits."""
+        return False
 
     def start(
         self,

@@ -543,7 +543,7 @@ class WandbStub:
     def _dl(self, r, n):
         return f"{self.url}/stub/run/{urllib.parse.quote('/'.join((r.entity, r.project, r.name)))}?f={urllib.parse.quote(n, safe='')}"
 
-    # ---- sweeps: a plain grid, enough for `wandb sweep` + `wandb agent`
+    # ---- sweeps: a plain grid (both ends of a range), enough for `wandb sweep` + `wandb agent`
     def q_UpsertSweep(self, v, q):
         import yaml
 
@@ -555,7 +555,7 @@ class WandbStub:
             cfg = yaml.safe_load(v["config"])
             grid = [{}]
             for k, p in cfg["parameters"].items():
-                vals = p.get("values", [p.get("value")])
+                vals = p["values"] if "values" in p else [p["value"]] if "value" in p else [p["min"], p["max"]]
                 grid = [{**g, k: {"value": x}} for g in grid for x in vals]
             sw = self.sweeps[_b64("Sweep:" + name)] = {
                 "id": _b64("Sweep:" + name),
@@ -641,7 +641,10 @@ class WandbStub:
             if sw["queue"]:
                 args = sw["queue"].pop(0)
                 sw["n"] += 1
-                cmds = [{"type": "run", "run_id": f"{sw['name']}r{sw['n']}", "program": sw["program"], "args": args}]
+                rid = f"{sw['name']}r{sw['n']}"
+                key = (sw["entity"], sw["project"], rid)  # the real server makes an agent's run ahead of time, too
+                self.runs[key] = RunRec(*key, state="pending", sweep=sw["name"])
+                cmds = [{"type": "run", "run_id": rid, "program": sw["program"], "args": args}]
             else:
                 sw["state"] = "FINISHED"
                 cmds = [{"type": "exit"}]

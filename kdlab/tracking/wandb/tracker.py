@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kdlab.errors import UserError, nearest
 from kdlab.tracking.base import NullRun, TrackedRun
+from kdlab.tracking.wandb.agent import AgentRun
 from kdlab.tracking.wandb.connection import MAX_NAME_LENGTH, clipped, first_line, has_credentials, wandb_errors
 from kdlab.tracking.wandb.note import Note, write_note
 from kdlab.tracking.wandb.run import EPOCH, FLUSH_SECONDS, STEP, WandbRun
@@ -45,6 +46,7 @@ class WandbTracker:
         init_timeout_seconds: how long to wait for the server at the start of a run.
         finish_timeout_seconds: how long to wait for the upload at its end.
         say: gets the lines that the user should see.
+        agent: what a ``wandb agent`` started this process for; its project and entity go before the others.
 
     Raises:
         UserError: an unknown mode, or a directory not named ``wandb`` (wandb insists on the name).
@@ -62,6 +64,7 @@ class WandbTracker:
         init_timeout_seconds: float = 20.0,
         finish_timeout_seconds: float = 60.0,
         say: Callable[[str], object] = print,
+        agent: AgentRun | None = None,
     ) -> None:
         if mode not in get_args(Mode):
             raise UserError(f"tracker.mode = {mode!r}: {nearest(str(mode), get_args(Mode))}")
@@ -70,6 +73,9 @@ class WandbTracker:
         self.mode: Mode = mode
         self.directory = directory.expanduser().absolute()
         self._project, self._entity, self._tags, self._notes = project, entity, tuple(tags), notes
+        self._agent, self._awaited = agent, ""
+        if agent is not None:
+            self._project, self._entity = agent.project or project, agent.entity or entity
         self._init_timeout, self._finish_timeout = init_timeout_seconds, finish_timeout_seconds
         self._say, self._checked = say, False
         self._given: set[str] = set()
@@ -108,6 +114,9 @@ class WandbTracker:
         }
         self.check()
         ids = self._free_ids(run_id, attempt)
+        if self._agent is not None and self.awaits(run_id):
+            ids, self._awaited = itertools.repeat(self._agent.id), ""
+            arguments["config"] = {**config, **self._agent.parameters}
         begun: Future[wandb.Run] | None = None
         if self.mode != "offline":
             begun = self._online(ids, run_id, arguments)
@@ -116,6 +125,20 @@ class WandbTracker:
             self._given.add(wandb_id)
             begun = self._worker.submit(self._init, wandb_id, run_id, mode="offline", arguments=arguments)
         return WandbRun(begun, name=run_id, directory=self.directory, say=self._say)
+
+    def expect(self, run_id: str) -> None:
+        """Hear which run answers the agent that started this process; where none did, nothing follows."""
+        if self._agent is None:
+            return
+        self._awaited = "" if self.mode == "disabled" else run_id
+        if self.mode in ("offline", "disabled"):
+            self._say(
+                f"note: a W&B agent waits for this run; with tracker.mode = {self.mode} its sweep gets no numbers"
+            )
+
+    def awaits(self, run_id: str) -> bool:
+        """Whether an agent waits for this run, and it has not begun."""
+        return run_id == self._awaited
 
     def check(self) -> None:
         """Ask the server, once, whether it is there and knows the key; nothing for the modes without a server.
@@ -168,7 +191,8 @@ class WandbTracker:
         """An online run under the first id that the server does not hold already."""
         for wandb_id in itertools.islice(ids, _MAX_SUFFIXES):
             try:
-                return self._init(wandb_id, run_id, mode="online", arguments={**arguments, "resume": "never"})
+                resume = None if self._is_agents(wandb_id) else "never"  # the server makes an agent's run beforehand
+                return self._init(wandb_id, run_id, mode="online", arguments={**arguments, "resume": resume})
             except wandb_errors() as error:
                 for leftover in self.directory.glob(f"run-*-{wandb_id}"):  # holds nothing: the run never began
                     shutil.rmtree(leftover)
@@ -182,12 +206,15 @@ class WandbTracker:
         import wandb
 
         self.directory.mkdir(parents=True, exist_ok=True)  # else wandb warns and takes a temporary folder
+        settings = self._settings.model_copy()  # wandb writes into them what a run is told: its group, its notes, ...
+        if self._agent is not None and self._is_agents(wandb_id):
+            settings.sweep_id = self._agent.sweep
         run = wandb.init(
             id=wandb_id,
             mode=mode,
             dir=str(self.directory.parent),
             reinit="create_new",
-            settings=self._settings,
+            settings=settings,
             **arguments,
         )
         run.define_metric(STEP)
@@ -198,7 +225,7 @@ class WandbTracker:
 
     @functools.cached_property
     def _settings(self) -> "wandb.Settings":
-        """One for all runs: wandb copies them, and making them costs a few ms."""
+        """What all runs share; making them costs a few ms, a copy nothing."""
         import wandb
 
         return wandb.Settings(
@@ -214,6 +241,9 @@ class WandbTracker:
             finish_timeout=self._finish_timeout,
             finish_timeout_raises=True,
         )
+
+    def _is_agents(self, wandb_id: str) -> bool:
+        return self._agent is not None and wandb_id == self._agent.id
 
     def _free_ids(self, run_id: str, attempt: int) -> Iterator[str]:
         """``run_id``, ``run_id-2``, ... from ``attempt`` on, without those that have a folder here, or will have."""
