@@ -68,8 +68,7 @@ def run_sweep(
     if todo and sweep.kind == "run":
         measure_latencies([point.config for point in todo], lab)
     alone = points[0].plan.run if len(points) == 1 else None
-    if alone is not None:
-        lab.tracker.expect(alone.run_id)
+    lab.tracker.expect(None if alone is None else alone.run_id)
     results = launch(todo, launcher, name=sweep.name, planning=planning, store=lab.store)
     if alone is not None and (record := lab.store.finished(alone.run_id)) is not None:
         answer(alone, record, lab)

@@ -59,11 +59,11 @@ class Tracker(Protocol):
         """
         ...
 
-    def expect(self, run_id: str) -> None:
+    def expect(self, run_id: str | None) -> None:
         """Hear which run is the one that this process was started for, where someone outside waits for it.
 
         Args:
-            run_id: the run's id in the store.
+            run_id: the run's id in the store; None where no single run is.
         """
         ...
 
@@ -123,7 +123,7 @@ class NullTracker:
     def check(self) -> None:
         """Nothing to try."""
 
-    def expect(self, run_id: str) -> None:
+    def expect(self, run_id: str | None) -> None:
         """Nobody waits."""
 
     def awaits(self, run_id: str) -> bool:

@@ -126,15 +126,16 @@ class WandbTracker:
             begun = self._worker.submit(self._init, wandb_id, run_id, mode="offline", arguments=arguments)
         return WandbRun(begun, name=run_id, directory=self.directory, say=self._say)
 
-    def expect(self, run_id: str) -> None:
+    def expect(self, run_id: str | None) -> None:
         """Hear which run answers the agent that started this process; where none did, nothing follows."""
         if self._agent is None:
             return
-        self._awaited = "" if self.mode == "disabled" else run_id
-        if self.mode in ("offline", "disabled"):
-            self._say(
-                f"note: a W&B agent waits for this run; with tracker.mode = {self.mode} its sweep gets no numbers"
-            )
+        if run_id is None:
+            self._say("note: a W&B agent waits for one run, and these are several: its sweep gets no numbers")
+        elif self.mode in ("offline", "disabled"):
+            self._say(f"note: with tracker.mode = {self.mode} the sweep of the W&B agent that waits gets no numbers")
+        else:
+            self._awaited = run_id
 
     def awaits(self, run_id: str) -> bool:
         """Whether an agent waits for this run, and it has not begun."""
