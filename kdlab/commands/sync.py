@@ -64,6 +64,7 @@ def send(store: Store, records: Sequence[RunRecord], tracker: TrackerConfig, *, 
             stall_seconds=tracker.sync_timeout_seconds,
             advance=advance,
             rename=rename,
+            say=say,
         )
 
 
@@ -91,6 +92,7 @@ def _ids_of(store: Store, name: str) -> set[str]:
 
 
 def _wanted(record: RunRecord, store: Store) -> "Wanted":
+    from kdlab.tracking.tables import run_tables
     from kdlab.tracking.travel import membership_tags, travelling_files
     from kdlab.tracking.wandb.sync import Wanted
 
@@ -101,6 +103,7 @@ def _wanted(record: RunRecord, store: Store) -> "Wanted":
         tuple(membership_tags(store, record)),
         record.metrics,
         record.status == "failed",
+        run_tables(record) if record.status == "finished" else {},
         travelling_files(store, record.run_id),
     )
 

@@ -51,6 +51,11 @@ class TrackedRun(Protocol):
 class Tracker(Protocol):
     """Where runs are mirrored."""
 
+    @property
+    def is_online(self) -> bool:
+        """Whether runs go to a server that answered."""
+        ...
+
     def check(self) -> None:
         """Try the connection before any work, where there is one.
 
@@ -119,6 +124,8 @@ class NullRun:
 
 class NullTracker:
     """Mirrors nothing: the tracker of ``tracker.mode=disabled`` and of tests."""
+
+    is_online = False
 
     def check(self) -> None:
         """Nothing to try."""

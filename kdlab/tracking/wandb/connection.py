@@ -1,8 +1,42 @@
-"""What stands between us and a W&B server: its errors, whether there is a key, and what an error says in one line."""
+"""What stands between us and a W&B server: settings of a run, errors, whether there is a key, what may be told."""
 
+import functools
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import wandb
 
 MAX_NAME_LENGTH, MAX_TAG_LENGTH = 128, 64  # W&B refuses longer ones
+FLUSH_SECONDS = 2.0
+"""Between two flushes to the ``.wandb`` file: what a killed run loses of its mirror."""
+
+
+def quiet_settings(*, init_seconds: float, finish_seconds: float) -> "wandb.Settings":
+    """Settings of one run that captures nothing of its process and waits for nothing longer than it is told.
+
+    Each run gets a copy of its own, because wandb writes into them what a run is told: its group, its notes, ...
+    """
+    return _quiet_settings(init_seconds, finish_seconds).model_copy()
+
+
+@functools.cache  # making them costs a few ms
+def _quiet_settings(init_seconds: float, finish_seconds: float) -> "wandb.Settings":
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        x_transaction_log_flush_interval=FLUSH_SECONDS,
+        init_timeout=init_seconds,
+        finish_timeout=finish_seconds,
+        finish_timeout_raises=True,
+    )
 
 
 def wandb_errors() -> tuple[type[Exception], ...]:
@@ -21,6 +55,15 @@ def has_credentials() -> bool:
     settings = wandb.setup(settings=wandb.Settings(mode="online", silent=True)).settings
     settings.mode, settings.silent = "online", True  # set up earlier in this process, the line above changed nothing
     return bool(wandb.login(prompt=False, verify=False))
+
+
+#: In a refusal of W&B: the id exists there already, or existed and was deleted.
+_TAKEN = ("already exists, but your `resume` setting", "previously created and deleted")
+
+
+def is_taken(message: str) -> bool:
+    """Whether W&B refuses an id because it holds it, or held it once."""
+    return any(sign in message for sign in _TAKEN)
 
 
 def clipped(tags: Iterable[str]) -> tuple[str, ...]:

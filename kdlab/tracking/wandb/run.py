@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdlab.records.atomic import write_text
 from kdlab.tracking.base import Table
-from kdlab.tracking.wandb.connection import first_line, wandb_errors
+from kdlab.tracking.wandb.connection import FLUSH_SECONDS, first_line, wandb_errors
 from kdlab.tracking.wandb.note import read_note, write_note
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 STEP, EPOCH = "trainer/step", "trainer/epoch"
 _AXES = (STEP, EPOCH, "_timestamp")
-#: Seconds between two flushes to the ``.wandb`` file: what a killed run loses of its mirror.
-FLUSH_SECONDS = 2.0
+_GIVEN_BY_WANDB = ("_step", "_runtime")
 
 
 class WandbRun:
@@ -56,6 +55,13 @@ class WandbRun:
         if is_rare:
             self._send()
             self._sent_step = step
+
+    def replay(self, rows: Iterable[Mapping[str, Any]], *, config: Mapping[str, Any]) -> None:
+        """Log rows of an earlier attempt to mirror this run, at the times they were measured, and tell its config."""
+        self._attempt(lambda: self._run.config.update(dict(config), allow_val_change=True))  # type: ignore[no-untyped-call]
+        for row in rows:
+            kept = {key: value for key, value in row.items() if key not in _GIVEN_BY_WANDB}
+            self._attempt(lambda kept=kept: self._log(kept))  # type: ignore[misc]
 
     def finish(
         self,

@@ -2,14 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdlab.errors import UserError, WorkFailedError
+from kdlab.tracking.base import Table
 from kdlab.tracking.wandb.connection import first_line, has_credentials, wandb_errors
 from kdlab.tracking.wandb.note import Note
+from kdlab.tracking.wandb.resume import send_rest
 
 if TYPE_CHECKING:
     import wandb
@@ -35,6 +37,11 @@ class Remote:
         return dict(self.run.config)
 
     @property
+    def num_rows(self) -> int:
+        """How many rows of history it holds."""
+        return int(self.run.historyLineCount)
+
+    @property
     def tags(self) -> list[str]:
         """Its tags."""
         return list(self.run.tags)
@@ -57,6 +64,7 @@ class Server:
         if not has_credentials():
             raise UserError("no W&B credentials found; run `wandb login` or set WANDB_API_KEY")
         try:
+            self._timeout = timeout_seconds
             self._api = wandb.Api(timeout=math.ceil(timeout_seconds))
             self.entity = str(self._api.default_entity)
         except wandb_errors() as error:
@@ -91,6 +99,20 @@ class Server:
         """A run with its files."""
         return Remote(run, {file.name: file.md5 for file in run.files(per_page=_PAGE)})
 
+    def send_rest(
+        self, note: Note, folder: Path, rows_there: int, tables: Mapping[str, Table], *, say: Callable[[str], object]
+    ) -> None:
+        """Log to a run of which a part is there what it lacks."""
+        send_rest(
+            note,
+            folder,
+            path=self.path(note.project, note.entity),
+            rows_there=rows_there,
+            tables=tables,
+            timeout_seconds=self._timeout,
+            say=say,
+        )
+
     def mend(self, remote: Remote, note: Note, *, folder: Path, files: Mapping[str, str]) -> None:
         """Set what changed after a run was sent: tags gained, numbers measured again, files rewritten."""
         run = remote.run
@@ -117,10 +139,10 @@ def lacking(note: Note, remote: Remote | None, files: Mapping[str, str]) -> list
     if run.state != state:
         found.append(f"its end (the server says {run.state})")
     told, shown = json.loads(json.dumps(note.config, default=str)), remote.config
-    if wrong := [key for key in told if key not in shown or shown[key] != told[key]]:
+    if wrong := [key for key in told if _kept(told[key]) != _kept(shown.get(key, {}))]:
         found.append(f"config ({_some(wrong)})")
-    if note.rows is not None and run.historyLineCount != note.rows:
-        found.append(f"history ({run.historyLineCount} of {note.rows} rows)")
+    if note.rows is not None and remote.num_rows != note.rows:
+        found.append(f"history ({remote.num_rows} of {note.rows} rows)")
     return found + lacking_beside(note, remote, files)
 
 
@@ -136,6 +158,14 @@ def lacking_beside(note: Note, remote: Remote, files: Mapping[str, str]) -> list
     if lost := [name for name, md5 in files.items() if remote.files.get(name) != md5]:
         found.append(f"files ({_some(lost)})")
     return found
+
+
+def _kept(value: Any) -> Any:
+    """What W&B keeps of a part of a config: it leaves empty mappings out."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = {key: _kept(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item != {}}
 
 
 def _equal(shown: Any, told: float) -> bool:

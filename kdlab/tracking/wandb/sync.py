@@ -5,28 +5,23 @@ the data here; what counts is what the public API shows afterwards. A run that w
 asked for again until something about it changes (a tag gained, a record measured again).
 """
 
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kdlab.errors import WorkFailedError
 from kdlab.records.atomic import write_text
-from kdlab.tracking.wandb.connection import clipped, first_line, wandb_errors
+from kdlab.tracking.base import Table
+from kdlab.tracking.wandb.connection import clipped, first_line, is_taken, wandb_errors
 from kdlab.tracking.wandb.note import Note, files_of, read_note, run_folders, write_note
+from kdlab.tracking.wandb.resume import history_of
 from kdlab.tracking.wandb.run import defined
 from kdlab.tracking.wandb.server import Remote, Server, lacking, lacking_beside
+from kdlab.tracking.wandb.upload import Parcel, upload
 
-AT_ONCE = 200
-"""Runs handed to one process of wandb's."""
 Advance = Callable[[str, int, int], object]
 Rename = Callable[[str, str], Mapping[str, str]]
-_PARALLEL = 8
 _MAX_SUFFIXES = 20
 
 
@@ -40,6 +35,7 @@ class Wanted:
         tags: tags that its memberships give it.
         metrics: its numbers.
         failed: whether it failed.
+        tables: name -> the tables that it shows.
         files: name -> text of the files that travel with it.
     """
 
@@ -48,17 +44,26 @@ class Wanted:
     tags: tuple[str, ...]
     metrics: Mapping[str, float | None]
     failed: bool
+    tables: Mapping[str, Table]
     files: Mapping[str, str]
 
 
 @dataclass
 class Mirrored:
-    """A run whose files lie here: what it was told, and what its files are."""
+    """A run whose files lie here: what it was told, what its files are, and what of it is at the server."""
 
     folder: Path
     note: Note
     files: Mapping[str, str]
-    problems: list[str] = field(default_factory=list)
+    tables: Mapping[str, Table]
+    is_renamed: bool = False
+    remote: Remote | None = None
+    why: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What of it is not at the server, in words."""
+        return lacking(self.note, self.remote, self.files)
 
     @property
     def is_there(self) -> bool:
@@ -97,6 +102,7 @@ def sync(
     stall_seconds: float,
     advance: Advance,
     rename: Rename,
+    say: Callable[[str], object],
 ) -> Outcome:
     """Send what the server lacks of these runs, then look whether it is there.
 
@@ -107,8 +113,9 @@ def sync(
         entity: the same, the user or team.
         open_server: connects; called only where there is something to ask.
         stall_seconds: how long an upload may go on without a run being finished.
-        advance: hears what is done (``comparing``, ``sending``), how many of how many runs.
+        advance: hears what is done (``comparing``, ``sending``, ``completing``), how many of how many runs.
         rename: hears that a run gets another W&B id, and gives its travelling files anew.
+        say: hears what goes wrong with a run that is completed.
 
     Raises:
         WorkFailedError: the server cannot be asked.
@@ -124,34 +131,56 @@ def sync(
     todo = [run for run in mirrored if not run.is_there]
     if not todo:
         return Outcome(len(mirrored), 0, 0, {}, tuple(absent), {})
-    outcome = _send(todo, open_server(), stall_seconds=stall_seconds, advance=advance, rename=rename)
+    outcome = _send(
+        todo,
+        open_server(),
+        directory=directory,
+        stall_seconds=stall_seconds,
+        advance=advance,
+        rename=rename,
+        say=say,
+    )
     return replace(outcome, before=len(mirrored) - len(todo), absent=tuple(absent))
 
 
-def _send(todo: list[Mirrored], server: Server, *, stall_seconds: float, advance: Advance, rename: Rename) -> Outcome:
-    remotes = _remotes(todo, server, lambda done: advance("comparing", done, len(todo)))
-    renamed = {}
+def _send(
+    todo: list[Mirrored],
+    server: Server,
+    *,
+    directory: Path,
+    stall_seconds: float,
+    advance: Advance,
+    rename: Rename,
+    say: Callable[[str], object],
+) -> Outcome:
+    _look(todo, server, advance)
+    taken = [run for run in todo if run.remote is not None and _is_another(run.note, run.remote)]
+    _rename(taken, server, rename)
+    lacking_all = [run for run in todo if run.remote is None]
+    lacking_rest = [run for run in todo if _lacks_rest(run)]
+    sending = functools.partial(_upload, directory=directory, stall_seconds=stall_seconds, advance=advance)
+    sending(lacking_all)
+    for done, run in enumerate(lacking_rest):
+        advance("completing", done, len(lacking_rest))
+        _attempt(run, lambda run=run: server.send_rest(run.note, run.folder, _there(run), run.tables, say=say))  # type: ignore[misc]
+    sent = [*lacking_all, *lacking_rest]
+    _look(sent, server, advance)
+    if deleted := [run for run in lacking_all if run.remote is None and any(map(is_taken, run.why))]:
+        _rename(deleted, server, rename)  # W&B takes no id a second time
+        sending(deleted)
+        _look(deleted, server, advance)
+    mended = [run for run in todo if _mend(run, server)]
+    _look(mended, server, advance)
     for run in todo:
-        remote = remotes.get(run.note.id)
-        if remote is not None and _is_another(run.note, remote):
-            run.note = replace(run.note, id=_free_id(run.note, server))
-            write_note(run.folder, run.note)
-            renamed[run.note.run_id] = run.note.id
-            _write_files(run.folder, rename(run.note.run_id, run.note.id))
-            run.files = files_of(run.folder)
-    sent = [run for run in todo if _must_be_sent(run, remotes.get(run.note.id))]
-    why = _upload(sent, renamed, stall_seconds=stall_seconds, advance=advance)
-    remotes |= _remotes(sent, server, lambda done: advance("comparing", done, len(sent)))
-    mended = 0
-    for run in todo:
-        mended += _settled(run, remotes.get(run.note.id), server, why=why)
+        if not run.problems:
+            write_note(run.folder, replace(run.note, arrived=run.note.digest(run.files)))
     return Outcome(
         before=0,
         sent=sum(not run.problems for run in sent),
-        mended=mended,
-        renamed=renamed,
+        mended=sum(not run.problems for run in mended if run not in sent),
+        renamed={run.note.run_id: run.note.id for run in todo if run.is_renamed},
         absent=(),
-        problems={run.note.run_id: run.problems for run in todo if run.problems},
+        problems={run.note.run_id: [*run.problems, *run.why] for run in todo if run.problems},
     )
 
 
@@ -160,10 +189,12 @@ def _refreshed(folder: Path, wanted: Wanted, *, project: str, entity: str | None
     before = read_note(folder) or Note(wanted.tracker_id, wanted.run_id, project, entity)
     tags = clipped([*before.tags, *wanted.tags])
     note = replace(before, tags=tags, summary=defined(wanted.metrics), failed=wanted.failed)
+    if note.rows is None:  # killed between its record and its end
+        note = replace(note, rows=len(history_of(folder)))
     _write_files(folder, wanted.files)
     if note != before:
         write_note(folder, note)
-    return Mirrored(folder, note, files_of(folder))
+    return Mirrored(folder, note, files_of(folder), wanted.tables)
 
 
 def _write_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -174,19 +205,24 @@ def _write_files(folder: Path, files: Mapping[str, str]) -> None:
             write_text(path, text)
 
 
-def _remotes(runs: Sequence[Mirrored], server: Server, advance: Callable[[int], object]) -> dict[str, Remote]:
-    by_path: dict[str, list[str]] = {}
+def _look(runs: Sequence[Mirrored], server: Server, advance: Advance) -> None:
+    """Ask the server what it holds of these runs."""
+    by_path: dict[str, list[Mirrored]] = {}
     for run in runs:
-        by_path.setdefault(server.path(run.note.project, run.note.entity), []).append(run.note.id)
-    found = {run_id: shown for path, ids in by_path.items() for run_id, shown in server.by_id(path, ids).items()}
-    looked = {}
-    for done, (run_id, shown) in enumerate(found.items(), start=1):
-        try:
-            looked[run_id] = server.look(shown)
-        except wandb_errors() as error:
-            raise WorkFailedError(f"W&B did not list the files of run {run_id}: {first_line(error)}") from error
-        advance(done)
-    return looked
+        by_path.setdefault(server.path(run.note.project, run.note.entity), []).append(run)
+    done = 0
+    for path, here in by_path.items():
+        found = server.by_id(path, [run.note.id for run in here])
+        for run in here:
+            shown = found.get(run.note.id)
+            try:
+                run.remote = None if shown is None else server.look(shown)
+            except wandb_errors() as error:
+                raise WorkFailedError(
+                    f"W&B did not list the files of run {run.note.id}: {first_line(error)}"
+                ) from error
+            done += 1
+            advance("comparing", done, len(runs))
 
 
 def _is_another(note: Note, remote: Remote) -> bool:
@@ -195,126 +231,60 @@ def _is_another(note: Note, remote: Remote) -> bool:
     return begun is not None and note.config.get("begun") not in (None, begun)
 
 
+def _rename(runs: Sequence[Mirrored], server: Server, rename: Rename) -> None:
+    """Give runs ids that the server never held."""
+    for run in runs:
+        run.note = replace(run.note, id=_free_id(run.note, server))
+        run.is_renamed, run.remote, run.why = True, None, []
+        write_note(run.folder, run.note)
+        _write_files(run.folder, rename(run.note.run_id, run.note.id))
+        run.files = files_of(run.folder)
+
+
 def _free_id(note: Note, server: Server) -> str:
     path = server.path(note.project, note.entity)
     ids = [f"{note.run_id}-{number}" for number in range(2, _MAX_SUFFIXES + 2)]
     taken = server.by_id(path, ids)
-    free = next((one for one in ids if one not in taken), None)
+    free = next((one for one in ids if one not in taken and one != note.id), None)
     if free is None:
         raise WorkFailedError(f"W&B holds the first {_MAX_SUFFIXES} ids of run {note.run_id} already")
     return free
 
 
-def _must_be_sent(run: Mirrored, remote: Remote | None) -> bool:
-    """Whether something is lacking that only the ``.wandb`` file holds."""
-    if remote is None:
-        return True
-    return lacking(run.note, remote, run.files) != lacking_beside(run.note, remote, run.files)
+def _upload(runs: Sequence[Mirrored], *, directory: Path, stall_seconds: float, advance: Advance) -> None:
+    """Send runs of which the server holds nothing; what wandb tells is kept with each run."""
+    parcels = [Parcel(run.folder, run.note.id, run.is_renamed) for run in runs]
+    told = upload(
+        parcels,
+        directory=directory,
+        stall_seconds=stall_seconds,
+        advance=lambda done: advance("sending", done, len(runs)),
+    )
+    for run in runs:
+        run.why = [line for line in told if run.note.id in line] or told[:1]
 
 
-def _settled(run: Mirrored, remote: Remote | None, server: Server, *, why: str) -> bool:
-    """Set what can be set, look once more, and note a run that is whole; whether anything had to be set."""
-    mended = False
-    problems = lacking(run.note, remote, run.files)
-    if remote is not None and problems and problems == lacking_beside(run.note, remote, run.files):
-        try:
-            server.mend(remote, run.note, folder=run.folder, files=run.files)
-            path = server.path(run.note.project, run.note.entity)
-            again = server.by_id(path, [run.note.id]).get(run.note.id)
-            problems = lacking(run.note, None if again is None else server.look(again), run.files)
-            mended = not problems
-        except wandb_errors() as error:
-            problems = [*problems, first_line(error)]
-    run.problems = [*problems, why] if problems and why else problems
-    if not problems:
-        write_note(run.folder, replace(run.note, arrived=run.note.digest(run.files)))
-    return mended
+def _lacks_rest(run: Mirrored) -> bool:
+    """Whether the server holds a part, and something is lacking that only the ``.wandb`` file holds."""
+    return run.remote is not None and run.problems != lacking_beside(run.note, run.remote, run.files)
 
 
-# --- the upload itself ------------------------------------------------------------------------------------------------
+def _there(run: Mirrored) -> int:
+    assert run.remote is not None
+    return run.remote.num_rows
 
 
-def _upload(
-    runs: Sequence[Mirrored],
-    renamed: Mapping[str, str],
-    *,
-    stall_seconds: float,
-    advance: Advance,
-) -> str:
-    """Hand the folders to ``wandb sync``; what went wrong there in one line, empty where nothing did."""
-    plain = [run for run in runs if run.note.run_id not in renamed]
-    batches: list[tuple[Sequence[Mirrored], list[str]]] = [
-        (plain[at : at + AT_ONCE], []) for at in range(0, len(plain), AT_ONCE)
-    ]
-    batches += [([run], ["--id", run.note.id]) for run in runs if run.note.run_id in renamed]
-    done, trouble = 0, ""
-    for batch, options in batches:
-        advance("sending", done, len(runs))
-        before = done
-        told = _upload_batch(
-            [run.folder for run in batch],
-            options,
-            stall_seconds=stall_seconds,
-            advance=lambda finished, before=before: advance("sending", before + finished, len(runs)),  # type: ignore[misc]
-        )
-        done += len(batch)
-        trouble = trouble or told
-        if told.startswith(_STALLED):
-            break  # the server is gone: the rest would wait as long
-    return trouble
+def _mend(run: Mirrored, server: Server) -> bool:
+    """Set what can be set without an upload; whether that was tried."""
+    remote = run.remote
+    if remote is None or not run.problems or _lacks_rest(run):
+        return False
+    _attempt(run, lambda: server.mend(remote, run.note, folder=run.folder, files=run.files))
+    return True
 
 
-_STALLED = "nothing arrived"
-
-
-def _upload_batch(
-    folders: Sequence[Path], options: Sequence[str], *, stall_seconds: float, advance: Callable[[int], object]
-) -> str:
-    command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--include-synced", "-n", str(_PARALLEL)]
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [*command, *options, *map(str, folders)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            return _watched(process, output.fileno(), stall_seconds=stall_seconds, advance=advance)
-        finally:
-            _end(process)
-
-
-def _watched(
-    process: "subprocess.Popen[bytes]", output: int, *, stall_seconds: float, advance: Callable[[int], object]
-) -> str:
-    """Wait for an upload while it gets on."""
-    finished, moved = 0, time.monotonic()
-    while process.poll() is None:
-        time.sleep(0.1)
-        now = _text(output).count("Finished syncing")
-        if now != finished:
-            finished, moved = now, time.monotonic()
-            advance(finished)
-        elif time.monotonic() - moved > stall_seconds:
-            return f"{_STALLED} for {stall_seconds:g} s"
-    lines = [line.removeprefix("wandb: ").strip() for line in _text(output).splitlines()]
-    told = [line.removeprefix("ERROR ") for line in lines if line.startswith("ERROR") or "rror" in line]
-    if told:
-        return f"wandb sync says: {told[0][:200]}"
-    return "" if process.returncode == 0 else f"wandb sync ended with {process.returncode}: {lines[-1:]}"
-
-
-def _text(output: int) -> str:
-    return os.pread(output, os.fstat(output).st_size, 0).decode(errors="replace")
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the process and the service it started, where they still go on."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def _attempt(run: Mirrored, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except wandb_errors() as error:
+        run.why.append(first_line(error))

@@ -5,7 +5,6 @@ finished here, every wait is bounded. A connection that breaks later costs the m
 record does not depend on it, what was logged is in a ``.wandb`` file on disk, and a line says so.
 """
 
-import functools
 import importlib
 import itertools
 import math
@@ -18,16 +17,22 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from kdlab.errors import UserError, nearest
 from kdlab.tracking.base import NullRun, TrackedRun
 from kdlab.tracking.wandb.agent import AgentRun
-from kdlab.tracking.wandb.connection import MAX_NAME_LENGTH, clipped, first_line, has_credentials, wandb_errors
+from kdlab.tracking.wandb.connection import (
+    MAX_NAME_LENGTH,
+    clipped,
+    first_line,
+    has_credentials,
+    is_taken,
+    quiet_settings,
+    wandb_errors,
+)
 from kdlab.tracking.wandb.note import Note, write_note
-from kdlab.tracking.wandb.run import EPOCH, FLUSH_SECONDS, STEP, WandbRun
+from kdlab.tracking.wandb.run import EPOCH, STEP, WandbRun
 
 if TYPE_CHECKING:
     import wandb
 
 Mode = Literal["offline", "online", "auto", "disabled"]
-#: In a refusal of W&B: the id exists there already, or existed and was deleted.
-_TAKEN = ("already exists, but your `resume` setting", "previously created and deleted")
 _MAX_SUFFIXES = 20
 
 
@@ -166,6 +171,11 @@ class WandbTracker:
             waited = f"W&B did not confirm the key within {self._init_timeout:g} s"
             self._go_offline(UserError(f"{waited}: {first_line(error)}"))
 
+    @property
+    def is_online(self) -> bool:
+        """Whether runs go to a server that answered."""
+        return self._checked and self.mode in ("online", "auto")
+
     def _online(self, ids: Iterator[str], run_id: str, arguments: Mapping[str, Any]) -> "Future[wandb.Run] | None":
         """A run that has begun; None where mode ``auto`` went offline."""
         begun = self._worker.submit(self._first_free, ids, run_id, arguments)
@@ -197,7 +207,7 @@ class WandbTracker:
             except wandb_errors() as error:
                 for leftover in self.directory.glob(f"run-*-{wandb_id}"):  # holds nothing: the run never began
                     shutil.rmtree(leftover)
-                if not any(sign in str(error) for sign in _TAKEN):
+                if not is_taken(str(error)):
                     raise UserError(f"W&B did not start the run: {first_line(error)}") from error
         raise UserError(f"W&B holds the first {_MAX_SUFFIXES} ids of this run already")
 
@@ -207,7 +217,7 @@ class WandbTracker:
         import wandb
 
         self.directory.mkdir(parents=True, exist_ok=True)  # else wandb warns and takes a temporary folder
-        settings = self._settings.model_copy()  # wandb writes into them what a run is told: its group, its notes, ...
+        settings = quiet_settings(init_seconds=self._init_timeout, finish_seconds=self._finish_timeout)
         if self._agent is not None and self._is_agents(wandb_id):
             settings.sweep_id = self._agent.sweep
         run = wandb.init(
@@ -223,25 +233,6 @@ class WandbTracker:
         told = {name: arguments[name] for name in ("project", "entity", "config")}
         write_note(Path(run.dir).parent, Note(wandb_id, run_id, tags=tuple(arguments["tags"]), **told))
         return run
-
-    @functools.cached_property
-    def _settings(self) -> "wandb.Settings":
-        """What all runs share; making them costs a few ms, a copy nothing."""
-        import wandb
-
-        return wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            save_code=False,
-            x_disable_stats=True,
-            x_save_requirements=False,
-            x_transaction_log_flush_interval=FLUSH_SECONDS,
-            init_timeout=self._init_timeout,
-            finish_timeout=self._finish_timeout,
-            finish_timeout_raises=True,
-        )
 
     def _is_agents(self, wandb_id: str) -> bool:
         return self._agent is not None and wandb_id == self._agent.id
