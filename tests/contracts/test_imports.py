@@ -19,7 +19,8 @@ ALLOWED = {
     "teachers": {"models", "data"},
     "evaluation": {"data"},
     "training": {"objectives", "teachers", "models", "data"},
-    "reporting": {"records"},
+    "web": set(),
+    "reporting": {"records", "web"},
     "tracking": {"records"},
     "schema": {"data", "objectives", "teachers"},
     "experiments": {

@@ -1,0 +1,55 @@
+"""A real Chromium that opens pages: what it complains of and what it asks the network for is kept.
+
+``from browser import chromium, open_page`` in a test module; where there is no Chromium its tests are skipped.
+"""
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser, started once; Debian's chromium driven by Playwright, without a download."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pages are tested with playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no chromium on this machine: pages are not tested")
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+class Heard:
+    """What a page said and asked for.
+
+    Args:
+        complaints: errors and warnings of the console, and exceptions nobody caught.
+        requests: every address asked for, the page itself included.
+    """
+
+    def __init__(self):
+        self.complaints, self.requests = [], []
+
+    def listen(self, page):
+        page.on("console", lambda message: self._said(message.type, message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        return self
+
+    def _said(self, kind, text):
+        if kind in ("error", "warning"):
+            self.complaints.append(f"{kind}: {text}")
+
+
+@contextmanager
+def open_page(chromium, address, *, width=1280, height=900, **context):
+    """A page in a fresh context, with what it said as ``page.heard``; it must not have complained when it closes."""
+    with chromium.new_context(viewport={"width": width, "height": height}, **context) as made:
+        page = made.new_page()
+        page.heard = Heard().listen(page)
+        page.goto(address)
+        yield page
+        assert page.heard.complaints == []
