@@ -6,7 +6,6 @@ when its ``record.json`` was written since the sweep began, it goes on when its 
 sweep, one for each running network. Elsewhere there are the lines of the ended points alone.
 """
 
-import json
 import math
 import os
 import sys
@@ -22,6 +21,7 @@ from kdlab.commands.planning import Point
 from kdlab.commands.wording import duration, first_line
 from kdlab.errors import UserError
 from kdlab.experiments.plan import PlannedRun
+from kdlab.records.ongoing import Signature, last_values, seconds_left, signature
 from kdlab.records.store import CONFIG, HISTORY, RECORD, Store, read_record
 from kdlab.saying import say
 
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_SECONDS = 0.5
 MOST_RUNNING = 8
-RECENT = 6
-"""Ends of points that tell the pace of measuring."""
-_TAIL_BYTES = 4096
-Signature = tuple[int, int, int] | None
 
 
 @dataclass
@@ -94,7 +90,7 @@ class Progress:
 
     def _watched(self, planned: PlannedRun, label: str) -> Watched:
         folder = self.store.folder(planned.run_id)
-        before = {name: _signature(folder / name) for name in (RECORD, CONFIG, HISTORY)}
+        before = {name: signature(folder / name) for name in (RECORD, CONFIG, HISTORY)}
         found = Watched(planned, steps_of(planned), label, before)
         found.ended = found.done_before = before[RECORD] is not None and _finished(folder)
         return found
@@ -114,18 +110,18 @@ class Progress:
 
     def _look_at(self, watched: Watched) -> None:
         folder = self.store.folder(watched.planned.run_id)
-        if _signature(folder / RECORD) is not None:
+        if signature(folder / RECORD) is not None:
             watched.running = False
             watched.ended = self._was_written(watched.planned) or watched.ended
             return
-        now = {name: _signature(folder / name) for name in (CONFIG, HISTORY)}
+        now = {name: signature(folder / name) for name in (CONFIG, HISTORY)}
         watched.running = any(found is not None and found != watched.before[name] for name, found in now.items())
         if watched.running:
             watched.ended = False
             watched.step, watched.accuracy = last_values(folder / HISTORY, watched.step, watched.accuracy)
 
     def _was_written(self, planned: PlannedRun) -> bool:
-        found = _signature(self.store.folder(planned.run_id) / RECORD)
+        found = signature(self.store.folder(planned.run_id) / RECORD)
         return found is not None and found != self.watched[planned.run_id].before[RECORD]
 
     def _tell_from_record(self, at: int, point: Point) -> None:
@@ -162,22 +158,17 @@ class Progress:
             say(f"[{len(self.told)}/{len(self.todo)}] {self.labels[at]}: {outcome}{ending}")
 
     def seconds_left(self) -> float:
-        """How long the rest takes at the pace so far: of the points, or of the steps where these are further on.
-
-        The first points bring teachers and twins along that later ones share. Once all are trained (a stack), what is
-        left is measuring, at the pace of the last points.
-        """
-        passed = time.monotonic() - self.started
+        """How long the rest takes at the pace so far."""
         ours = [watched for watched in self.watched.values() if not watched.done_before]
         total = sum(watched.steps for watched in ours)
         done = sum(watched.steps if watched.ended else watched.step for watched in ours)
-        if total and done >= total:
-            recent = self.ends[-RECENT:]
-            if len(recent) < 2:
-                return float("inf")
-            return (recent[-1] - recent[0]) / (len(recent) - 1) * (len(self.todo) - len(self.told))
-        share = max(len(self.told) / max(len(self.todo), 1), done / total if total else 0.0)
-        return passed * (1 - share) / share if share > 0 else float("inf")
+        return seconds_left(
+            passed=time.monotonic() - self.started,
+            trained=done / total if total else 0.0,
+            ended=len(self.told),
+            total=len(self.todo),
+            ends=self.ends,
+        )
 
     def render(self) -> "RenderableType":
         """One line for the sweep, one for each running network."""
@@ -218,35 +209,6 @@ def _running_row(watched: Watched) -> list[Any]:
 def steps_of(planned: PlannedRun) -> int:
     """The optimizer steps of a planned run; 0 where nothing is trained (a control, a transformation, a checkpoint)."""
     return int((planned.identity_config.get("training") or {}).get("steps", 0))
-
-
-def last_values(path: Path, step: int, accuracy: float | None) -> tuple[int, float | None]:
-    """The last step and the last validation accuracy of a history; those given where its end tells none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return step, accuracy
-    found = None
-    for line in reversed(lines[:-1]):  # the last piece is empty or torn
-        try:
-            row = json.loads(line)
-        except ValueError:  # the first piece of a tail is torn
-            continue
-        step, found = (int(row["step"]) if found is None else step), row
-        if row["key"] == "validation/accuracy" and row["value"] is not None:
-            return step, float(row["value"])
-    return step, accuracy
-
-
-def _signature(path: Path) -> Signature:
-    """What changes when a file is written again; None where there is none."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _finished(folder: Path) -> bool:

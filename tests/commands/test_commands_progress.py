@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdlab.commands.progress import Progress, draws, last_values, watching
+from kdlab.commands.progress import Progress, draws, watching
+from kdlab.records.ongoing import last_values
 from kdlab.records.store import Store
 from kdlab.training.callbacks import WATCHED
 
