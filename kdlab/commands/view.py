@@ -104,5 +104,4 @@ def _study(name: str, store: Path, reports: Path) -> "Subject":
         for data, shown in rows.items()
         if shown
     ]
-    measured = {metric for line in lines for metric in line.get("metrics", {})}
-    return study_subject(header, metrics=measured, results="\n".join(tables))
+    return study_subject(header, lines, results="\n".join(tables))

@@ -64,7 +64,7 @@ def accessors_of(views):
     return set(re.findall(r'"((?:config|summary):[^"]+)"', text))
 
 
-@pytest.mark.parametrize("name", ["temperature_alpha", "digits/recipe", "quickstart"])
+@pytest.mark.parametrize("name", ["temperature_alpha", "fashion_mnist/teacher_quality", "quickstart"])
 def test_a_dump_is_the_same_bytes_again_and_whole(name, dump, capsys):
     text = dump(name)
     capsys.readouterr()
@@ -101,26 +101,44 @@ def test_a_dump_needs_no_key_and_does_not_depend_on_the_process(dump, tmp_path, 
 def test_views_read_what_runs_carry(name, dump):
     header, *records = lines_of(name)
     (views,) = json.loads(dump(name))
-    measured = {metric for record in records for metric in record["metrics"]}
+    compared = [record["metrics"] for record in records if record["role"] != "teacher"]
+    measured = {metric for metrics in compared for metric, value in metrics.items() if value is not None}
     config = shown_config(plan(read([f"data={header['data'][0]}"])).run)
     for accessor in accessors_of(views):
         place, key = accessor.split(":", 1)
         if place == "summary":
-            assert key in measured or header["name"].startswith(("recipe", "digits/recipe"))  # validation alone
+            assert key in measured
             continue
         first, *rest = key.split(".")
         assert rest.pop(0) == "value"
         found = config[first]
         for part in rest:
             found = found[part]
-    bars = [panel["config"] for panel in panels_of(views) if panel["viewType"] == "Bar Chart"]
-    gaps = {key for key in measured if key.endswith("/gap")}
-    for config in bars:
-        assert set(config["metrics"]) in ({"ood/mean_gap"}, gaps or {"ood/mean_gap", "ood/worst_gap"})
+    bars = [panel["config"]["metrics"] for panel in panels_of(views) if panel["viewType"] == "Bar Chart"]
+    gaps = sorted(key for key in measured if key.endswith("/gap"))
+    assert bars == ([["ood/mean_gap"], gaps] * 2 if gaps else [])
+
+
+def test_a_study_that_looks_at_validation_alone_is_compared_on_it(dump):
+    (views,) = json.loads(dump("recipe"))
+    assert not any(re.match("summary:(test|ood|latency)/", accessor) for accessor in accessors_of(views))
+    sections = views["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
+    assert [section["name"] for section in sections] == [
+        *("From knobs to accuracy", "Accuracy, latency, calibration", "Reliability", "Curves", "Runs side by side"),
+    ]
+    assert [len(section["panels"]) for section in sections] == [1, 1, 3, 2, 1]
+
+
+def test_what_students_do_not_have_is_no_axis():
+    run = {"role": "student", "metrics": {"test/accuracy": 0.5, "test/ece": None}, "identity": {"model": {"depth": 20}}}
+    header = {"name": "a", "grid": {"objective.alpha": ["0.5"]}, "arms": {"distilled": []}}
+    subject = study_subject(header, [run])
+    assert subject.axes == ("objective.alpha", "objective.temperature", "teacher.quality.name")
+    assert (subject.has("test/accuracy"), subject.has("test/ece")) == (True, False)
 
 
 def test_the_axes_of_a_study_are_its_grid_first(dump):
-    axes = {name: study_subject(lines_of(name)[0], metrics=()).axes for name in STUDIES}
+    axes = {name: study_subject(header, runs).axes for name in STUDIES for header, *runs in [lines_of(name)]}
     assert axes["recipe"][:3] == ("training.optimizer.lr", "objective.temperature", "objective.alpha")
     assert axes["student_size"][:2] == ("study.arm", "student.width")
     assert all(set(KNOBS) <= set(found) for found in axes.values())
@@ -128,7 +146,7 @@ def test_the_axes_of_a_study_are_its_grid_first(dump):
         "name": "a",
         "grid": {"seed": [1, 2], "teacher/quality": ["weak"], "student": ["mlp"], "data": ["a", "b"]},
     }
-    assert study_subject(header, metrics=()).axes == ("teacher.quality.name", "data.name", *KNOBS[:3])
+    assert study_subject(header, ()).axes == ("teacher.quality.name", "data.name", *KNOBS[:3])
     (views,) = json.loads(dump("student_size"))
     coordinates = next(panel for panel in panels_of(views) if panel["viewType"] == "Parallel Coordinates Plot")
     columns = [(column["displayName"], column.get("log")) for column in coordinates["config"]["columns"]]
@@ -334,3 +352,14 @@ def test_mistakes_are_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'kdlab\[wandb-views\]'"):
         view(["dump", "recipe", *HERE])
+
+
+def test_completion_knows_actions_studies_and_the_file(tmp_path, monkeypatch):
+    from kdlab.commands.completion.candidates import candidates
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "views.json").touch()
+    assert candidates(["kdlab", "view"], "") == ["push ", "dump "]
+    assert "recipe " in candidates(["kdlab", "view", "dump", f"report.root={REPORTS}"], "")
+    assert candidates(["kdlab", "view", "dump", "recipe", "--output"], "v") == ["views.json "]
+    assert candidates(["kdlab", "view", "dump"], "--") == ["--output ", "--help "]

@@ -11,7 +11,7 @@ from kdlab.tracking.wandb.views.subject import Subject
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2.interface as wr
 
-ACCURACY, ECE, GAP, P99 = "test/accuracy", "test/ece", "ood/mean_gap", "latency/p99_ms"
+GAP, P99 = "ood/mean_gap", "latency/p99_ms"
 #: The tables that a run logs (kdlab.tracking.tables).
 RELIABILITY, SLICES = "reliability", "slices"
 _SPREAD_EVENLY = ("objective.temperature", "training.optimizer.lr")
@@ -33,6 +33,13 @@ def label(key: str) -> str:
     return _LABELS.get(key, key)
 
 
+def results_of(subject: Subject) -> list[tuple[str, str]]:
+    """Key and label of the numbers that runs are compared by, the most important one last."""
+    on = subject.place
+    found = [(GAP, "mean OOD gap"), (f"{on}/ece", f"{on} ECE"), (f"{on}/accuracy", f"{on} accuracy")]
+    return [(key, name) for key, name in found if subject.has(key)]
+
+
 def parallel_coordinates(subject: Subject) -> "wr.ParallelCoordinatesPlot":
     """A line for every student, over its knobs to gap, calibration and accuracy: the last axis, which colours it."""
     import wandb_workspaces.reports.v2.interface as wr
@@ -42,34 +49,33 @@ def parallel_coordinates(subject: Subject) -> "wr.ParallelCoordinatesPlot":
         for key in subject.axes
     ]
     results = [
-        wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(key), display_name=name)
-        for key, name in ((GAP, "mean OOD gap"), (ECE, "test ECE"), (ACCURACY, "test accuracy"))
+        wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(key), display_name=name) for key, name in results_of(subject)
     ]
-    return wr.ParallelCoordinatesPlot(title="Students: from their knobs to test accuracy", columns=[*knobs, *results])
+    title = f"Students: from their knobs to {subject.place} accuracy"
+    return wr.ParallelCoordinatesPlot(title=title, columns=[*knobs, *results])
 
 
-def tradeoffs() -> "list[wr.ScatterPlot]":
-    """Accuracy against p99 latency, and ECE against accuracy: a dot for every run."""
+def tradeoffs(subject: Subject) -> "list[wr.ScatterPlot]":
+    """Accuracy against p99 latency where that was measured, and ECE against accuracy: a dot for every run."""
     import wandb_workspaces.reports.v2.interface as wr
 
-    return [
-        wr.ScatterPlot(
-            title="Test accuracy against p99 latency (ms): up and left is better",
-            x=wr.SummaryMetric(P99),
-            y=wr.SummaryMetric(ACCURACY),
-        ),
-        wr.ScatterPlot(
-            title="ECE against test accuracy: down and right is better",
-            x=wr.SummaryMetric(ACCURACY),
-            y=wr.SummaryMetric(ECE),
-        ),
-    ]
+    on = subject.place
+    accuracy, ece = wr.SummaryMetric(f"{on}/accuracy"), wr.SummaryMetric(f"{on}/ece")
+    timed = wr.ScatterPlot(
+        title=f"{on.capitalize()} accuracy against p99 latency (ms): up and left is better",
+        x=wr.SummaryMetric(P99),
+        y=accuracy,
+    )
+    calibrated = wr.ScatterPlot(title=f"ECE against {on} accuracy: down and right is better", x=accuracy, y=ece)
+    return [*([timed] if subject.has(P99) else []), calibrated]
 
 
 def gap_bars(subject: Subject) -> "list[wr.BarPlot]":
     """What a shift costs: the mean gap of each group of students, and every slice for students beside their twins."""
     import wandb_workspaces.reports.v2.interface as wr
 
+    if not subject.has(GAP):
+        return []
     by = subject.grouped_by
     twins = "; null: scratch twins" if by.startswith(_NOT_OF_TWINS) else ""
     means = wr.BarPlot(
@@ -82,7 +88,7 @@ def gap_bars(subject: Subject) -> "list[wr.BarPlot]":
     )
     every = wr.BarPlot(
         title="The same by test set: students beside scratch twins",
-        metrics=[f"{name}/gap" for name in subject.slices] or [GAP, "ood/worst_gap"],
+        metrics=list(subject.gaps) or [GAP, "ood/worst_gap"],
         groupby=wr.Metric("JobType"),
         groupby_aggfunc="mean",
         groupby_rangefunc="stderr",
@@ -91,7 +97,7 @@ def gap_bars(subject: Subject) -> "list[wr.BarPlot]":
     return [means, every]
 
 
-def reliability() -> "list[wr.CustomChart | wr.WeavePanelSummaryTable]":
+def reliability(subject: Subject) -> "list[wr.CustomChart | wr.WeavePanelSummaryTable]":
     """Reliability diagrams that W&B draws of the table of bins, and the tables themselves.
 
     A drawn image would cost eight times a table, for every run of every sweep.
@@ -108,7 +114,8 @@ def reliability() -> "list[wr.CustomChart | wr.WeavePanelSummaryTable]":
         )
         chart.chart_name = "wandb/line/v0"
         charts.append(chart)
-    return [*charts, *(wr.WeavePanelSummaryTable(table_name=name) for name in (RELIABILITY, SLICES))]
+    tables = [RELIABILITY, *([SLICES] if subject.has(GAP) else [])]
+    return [*charts, *(wr.WeavePanelSummaryTable(table_name=name) for name in tables)]
 
 
 def curves() -> "list[wr.LinePlot]":

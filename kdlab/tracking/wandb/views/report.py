@@ -1,6 +1,6 @@
 """The W&B report of a study: what it asks, the command that makes it, what came out, and panels over its runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdlab.tracking.wandb.views import panels
@@ -67,7 +67,7 @@ def _commands(header: Any) -> "list[wr.H2 | wr.P | wr.CodeBlock]":
     return [
         wr.H2(text="Make it again"),
         wr.CodeBlock(code="\n".join(lines), language=None),
-        *([wr.P(cost)] * bool(cost)),
+        *([wr.P(text=cost)] if cost else []),
     ]
 
 
@@ -85,21 +85,22 @@ def _runs(subject: Subject, entity: str, project: str, *, online: bool) -> "wr.R
     return runs
 
 
-def _panels(subject: Subject) -> "list[Any]":
+def _panels(subject: Subject) -> list[Any]:
     """In rows: each panel with the height of its row, rows one below the other."""
-    rows: list[tuple[int, list[Any]]] = [
+    charts = panels.reliability(subject)
+    rows: list[tuple[int, Sequence[Any]]] = [
         (10, [panels.parallel_coordinates(subject)]),
-        (9, panels.tradeoffs()),
+        (9, panels.tradeoffs(subject)),
         (11, panels.gap_bars(subject)),
-        (9, panels.reliability()[:2]),
-        (9, panels.reliability()[2:]),
+        (9, charts[:2]),
+        (9, charts[2:]),
         (8, panels.curves()),
         (12, [panels.comparer()]),
     ]
-    return list(_placed(rows))
+    return list(_placed((height, row) for height, row in rows if row))
 
 
-def _placed(rows: Iterable[tuple[int, list[Any]]]) -> "Iterable[Any]":
+def _placed(rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[Any]:
     import wandb_workspaces.reports.v2.interface as wr
 
     top = 0

@@ -26,14 +26,7 @@ def workspace_of(subject: Subject, *, entity: str, project: str) -> "ws.Workspac
         entity=entity,
         project=project,
         name=subject.title,
-        sections=[
-            _section("From knobs to accuracy", [panels.parallel_coordinates(subject)], columns=1),
-            _section("Accuracy, latency, calibration", panels.tradeoffs()),
-            _section("Under shift", panels.gap_bars(subject)),
-            _section("Reliability", panels.reliability(), rows=2),
-            _section("Curves", panels.curves()),
-            _section("Runs side by side", [panels.comparer()], columns=1),
-        ],
+        sections=[_section(name, shown) for name, shown in _sections(subject) if shown],
         settings=ws.WorkspaceSettings(x_axis="trainer/step", max_runs=_SHOWN_RUNS),
         runset_settings=ws.RunsetSettings(filters=runs_of(subject), pinned_columns=columns_of(subject)),
     )
@@ -54,15 +47,23 @@ def runs_of(subject: Subject) -> "list[expr.FilterExpr]":
 def columns_of(subject: Subject) -> list[str]:
     """The columns of the table of runs that stand first: the knobs, then the results."""
     knobs = [f"config:{key.replace('.', '.value.', 1)}" for key in subject.axes]
-    return ["run:displayName", *knobs, *(f"summary:{key}" for key in (panels.ACCURACY, panels.ECE, panels.GAP))]
+    return ["run:displayName", *knobs, *(f"summary:{key}" for key, _ in reversed(panels.results_of(subject)))]
 
 
-def _section(name: str, shown: "Sequence[wr.PanelTypes]", *, columns: int = 2, rows: int = 1) -> "ws.Section":
+def _sections(subject: Subject) -> "list[tuple[str, Sequence[wr.PanelTypes]]]":
+    return [
+        ("From knobs to accuracy", [panels.parallel_coordinates(subject)]),
+        ("Accuracy, latency, calibration", panels.tradeoffs(subject)),
+        ("Under shift", panels.gap_bars(subject)),
+        ("Reliability", panels.reliability(subject)),
+        ("Curves", panels.curves()),
+        ("Runs side by side", [panels.comparer()]),
+    ]
+
+
+def _section(name: str, shown: "Sequence[wr.PanelTypes]") -> "ws.Section":
+    """A section that shows all its panels at once, two in a row."""
     import wandb_workspaces.workspaces.interface as ws
 
-    return ws.Section(
-        name=name,
-        panels=list(shown),
-        is_open=True,
-        layout_settings=ws.SectionLayoutSettings(columns=columns, rows=rows),
-    )
+    layout = ws.SectionLayoutSettings(columns=min(2, len(shown)), rows=-(-len(shown) // 2))
+    return ws.Section(name=name, panels=list(shown), is_open=True, layout_settings=layout)
