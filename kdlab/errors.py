@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: printed in a few lines, never as a traceback."""
+"""Errors that are told in a few lines, never as a traceback: mistakes of the user, and work that failed."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,6 +13,10 @@ class UserError(ValueError):
 
 class WorkFailedError(UserError):
     """What was asked is in order, and some of it could not be done: exit code 1, where a mistake has 2."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss became NaN or infinite; training stopped. Survives pickling."""
 
 
 def nearest(name: str, allowed: Iterable[str], *, count: int = 3) -> str:

@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from kdlab.errors import UserError, WorkFailedError
+from kdlab.errors import NonFiniteLossError, UserError, WorkFailedError
 
 MAX_LINES = 10
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -36,8 +36,6 @@ def reported(action: Callable[[], int], *, command: str) -> int:
 
 def exit_code(error: BaseException) -> int:
     """1 for runs that failed, 2 for mistakes found before work."""
-    from kdlab.training.monitor import NonFiniteLossError
-
     return FAILED if isinstance(error, WorkFailedError | NonFiniteLossError) else MISTAKE
 
 
@@ -54,7 +52,6 @@ def print_lines(lines: list[str]) -> None:
 def explain(error: BaseException) -> list[str] | None:
     """The lines that explain an error of the user's or of Hydra's; None for a bug of ours: it keeps its traceback."""
     from kdlab.commands.hydra_errors import explain_hydra, is_hydra_error
-    from kdlab.training.monitor import NonFiniteLossError
 
     if isinstance(error, UserError | NonFiniteLossError):
         return str(error).splitlines()

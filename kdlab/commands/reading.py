@@ -63,6 +63,7 @@ def settings(overrides: Sequence[str], *, command: str, reads: Sequence[str]) ->
 def evaluate(words: list[str]) -> int:
     """``kdlab evaluate RUN [key=value ...]``."""
     from kdlab.commands.jobs import apply_threads, open_lab, show_path, summary
+    from kdlab.commands.sync import bring_up
     from kdlab.experiments.again import config_of, evaluate_again
     from kdlab.records.store import read_record
     from kdlab.schema.reading import read_config
@@ -97,7 +98,10 @@ def evaluate(words: list[str]) -> int:
     )
     apply_threads(config)
     lab = open_lab(config)
-    say(summary(evaluate_again(folder.absolute(), lab, config), lab))
+    again = evaluate_again(folder.absolute(), lab, config)
+    if lab.tracker.is_online:
+        bring_up(lab.store, [again], config.tracker)
+    say(summary(again, lab))
     say(show_path(folder.absolute()))
     return 0
 

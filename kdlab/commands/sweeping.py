@@ -21,6 +21,7 @@ from kdlab.commands.launching import announce, launch, sum_up
 from kdlab.commands.membership import joined_header, members_of, study_header
 from kdlab.commands.planning import Planning, Point, Sweep, arms_of, plan_points
 from kdlab.commands.search_space import Space, first_trial, is_search, probe, space_of
+from kdlab.commands.sync import kept_up
 from kdlab.experiments.lab import Lab
 from kdlab.records import studies
 from kdlab.records.store import Store
@@ -69,7 +70,8 @@ def run_sweep(
         measure_latencies([point.config for point in todo], lab)
     alone = points[0].plan.run if len(points) == 1 else None
     lab.tracker.expect(None if alone is None else alone.run_id)
-    results = launch(todo, launcher, name=sweep.name, planning=planning, store=lab.store)
+    with kept_up(lab, {member.run_id for member in members}, points[0].config.tracker):
+        results = launch(todo, launcher, name=sweep.name, planning=planning, store=lab.store)
     if alone is not None and (record := lab.store.finished(alone.run_id)) is not None:
         answer(alone, record, lab)
     close(sweep.name, store_root=lab.store.root)

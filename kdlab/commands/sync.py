@@ -1,6 +1,8 @@
 """``kdlab sync``: bring the mirror in Weights & Biases in line with the store, and see that all of it arrived."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from kdlab.saying import say
 from kdlab.schema.bookkeeping import TrackerConfig
 
 if TYPE_CHECKING:
+    from kdlab.experiments.lab import Lab
     from kdlab.tracking.wandb.sync import Outcome, Wanted
 
 _SHOWN = 8
@@ -32,7 +35,7 @@ def sync(words: list[str]) -> int:
         raise UserError(f"{store.root} holds no record" + (f" of study {name}" if name else ": kdlab run makes one"))
     with bars(unit="run") as advance:
         outcome = send(store, records, here.tracker, advance=advance)
-    _tell(outcome, records)
+    _tell(outcome, records, store)
     if outcome.problems:
         raise WorkFailedError("\n".join(problem_lines(outcome.problems)))
     return 0
@@ -57,7 +60,7 @@ def send(store: Store, records: Sequence[RunRecord], tracker: TrackerConfig, *, 
     with locked(store.root, "wandb/sync", say=say):
         return sync_runs(
             store.root / "wandb",
-            [_wanted(record, store) for record in records if record.tracker_id is not None],
+            [_wanted(one, store) for one in records if one.tracker_id is not None and not store.is_held(one.run_id)],
             project=tracker.project,
             entity=tracker.entity,
             open_server=lambda: Server(timeout_seconds=tracker.init_timeout_seconds),
@@ -66,6 +69,35 @@ def send(store: Store, records: Sequence[RunRecord], tracker: TrackerConfig, *, 
             rename=rename,
             say=say,
         )
+
+
+@contextmanager
+def kept_up(lab: "Lab", run_ids: Iterable[str], tracker: TrackerConfig) -> Iterator[None]:
+    """Where runs go online: what those that are finished already gain is set while the others train inside.
+
+    Tags of a new study are set at once, in the background; what is measured again inside follows at the end. Nothing
+    that goes wrong with the mirror fails the sweep.
+    """
+    known = [record for run_id in run_ids if (record := lab.store.finished(run_id)) is not None]
+    if not lab.tracker.is_online or not known:
+        yield
+        return
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        tags = worker.submit(bring_up, lab.store, known, tracker)
+        yield
+        tags.result()
+    bring_up(lab.store, [lab.store.load(record.run_id) for record in known], tracker)
+
+
+def bring_up(store: Store, records: Sequence[RunRecord], tracker: TrackerConfig) -> None:
+    """Bring the mirror of finished runs up to date where it is behind; what cannot be is said, and left to a sync."""
+    try:
+        problems = send(store, records, tracker, advance=lambda *done: None).problems
+    except UserError as error:
+        say(f"note: the mirror of {counted(len(records), 'run')} was not brought up to date: {error}")
+    else:
+        if problems:
+            say("note: " + "\n".join(problem_lines(problems)))
 
 
 def problem_lines(problems: Mapping[str, Sequence[str]]) -> list[str]:
@@ -100,7 +132,7 @@ def _wanted(record: RunRecord, store: Store) -> "Wanted":
     return Wanted(
         record.run_id,
         record.tracker_id,
-        tuple(membership_tags(store, record)),
+        tuple(membership_tags(store, record.run_id, role=record.role)),
         record.metrics,
         record.status == "failed",
         run_tables(record) if record.status == "finished" else {},
@@ -108,13 +140,15 @@ def _wanted(record: RunRecord, store: Store) -> "Wanted":
     )
 
 
-def _tell(outcome: "Outcome", records: Sequence[RunRecord]) -> None:
+def _tell(outcome: "Outcome", records: Sequence[RunRecord], store: Store) -> None:
     parts = [f"{counted(outcome.sent, 'run')} sent", f"{outcome.mended} brought up to date"]
     say(f"W&B: {', '.join(parts)}, {outcome.before} there before")
     for run_id, tracker_id in outcome.renamed.items():
         say(f"  run {run_id} is {tracker_id} in W&B: another machine's run has its id there")
     if outcome.absent:
         say(f"note: the W&B files of {counted(len(outcome.absent), 'run')} are not in this store: nothing to send")
+    if held := sum(store.is_held(record.run_id) for record in records):
+        say(f"note: {counted(held, 'run')} left out: another process works on them now")
     unmirrored = sum(record.tracker_id is None for record in records)
     if unmirrored:
         say(f"note: {counted(unmirrored, 'run')} of {len(records)} were made with tracker.mode=disabled")

@@ -24,7 +24,7 @@ from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.labels import run_name, shown_config, tags_of
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.splits import store_split
-from kdlab.records.history import HistoryWriter, decimate, read_history
+from kdlab.records.history import HistoryWriter, by_step, decimate, read_history
 from kdlab.records.provenance import provenance
 from kdlab.records.record import RunRecord
 from kdlab.records.store import CHECKPOINT, HISTORY
@@ -32,7 +32,7 @@ from kdlab.records.weights import save_weights
 from kdlab.schema.config import RunConfig
 from kdlab.tracking.base import NullRun, TrackedRun
 from kdlab.tracking.tables import run_tables
-from kdlab.tracking.travel import travelling_files
+from kdlab.tracking.travel import membership_tags, travelling_files
 from kdlab.training.callbacks import CurveSink
 
 CURVE_POINTS = 200
@@ -159,6 +159,7 @@ class Sitting:
         self._tracked: TrackedRun = NullRun()
         try:
             self._tracked = _tracked(planned, self._record, lab)
+            self._tell_what_was_logged()
             facts = {**self._record.provenance, "split": store_split(planned.config, lab)}
             self._record = replace(self._record, provenance=facts)
         except BaseException as error:
@@ -169,6 +170,12 @@ class Sitting:
     def desk(self) -> Desk:
         """Where its work writes."""
         return Desk(self.folder, [_HistorySink(self._history), self._tracked])
+
+    def _tell_what_was_logged(self) -> None:
+        """Of a run that was cut off, the mirror shows the whole curve too; the first part at the time of its return."""
+        if self.resume_step is not None:
+            for step, epoch, metrics in by_step(read_history(self.folder / HISTORY)):
+                self._tracked.log(metrics, step=step, epoch=epoch)
 
     def begin_again(self) -> None:
         """Go back to the last checkpoint, or to the beginning: what was logged since will be logged again."""
@@ -240,7 +247,7 @@ def _tracked(planned: PlannedRun, record: RunRecord, lab: Lab) -> TrackedRun:
         name=run_name(planned),
         group=config.study.name,
         job_type=planned.role,
-        tags=tags_of(planned),
+        tags=[*tags_of(planned), *membership_tags(lab.store, planned.run_id, role=planned.role)],
         config={**shown_config(planned), "run_id": record.run_id, "begun": begun["started"]},
         notes=config.tracker.notes,
         attempt=begun["attempt"],

@@ -1,8 +1,9 @@
 """The history of a run: every logged number as one JSON line, so that curves survive whatever stops the training."""
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -72,6 +73,12 @@ def read_history(path: Path) -> list[HistoryRow]:
         return [*rows, _row(torn, path, len(lines))] if torn else rows
     except UserError:
         return rows
+
+
+def by_step(history: Iterable[HistoryRow]) -> Iterator[tuple[int, float, dict[str, float | None]]]:
+    """``(step, epoch, metrics)`` of what was logged at once, in order."""
+    for (step, epoch), rows in itertools.groupby(history, key=lambda row: (row.step, row.epoch)):
+        yield step, epoch, {row.key: row.value for row in rows}
 
 
 def decimate(history: Iterable[HistoryRow], max_points: int) -> dict[str, list[list[float]]]:

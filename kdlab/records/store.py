@@ -57,7 +57,7 @@ def locked(root: Path, name: str, *, say: Callable[[str], object] = print) -> It
         name: what is locked, a run id or ``studies/NAME``.
         say: gets one line when another process holds the lock.
     """
-    path = root / "locks" / f"{quote(name, safe='')}.lock"
+    path = _lock_path(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -69,6 +69,24 @@ def locked(root: Path, name: str, *, say: Callable[[str], object] = print) -> It
         yield
     finally:
         lock.release()
+
+
+def is_held(root: Path, name: str) -> bool:
+    """Whether some process holds the lock ``name``; asking leaves no trace and waits for nobody."""
+    path = _lock_path(root, name)
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _lock_path(root: Path, name: str) -> Path:
+    return root / "locks" / f"{quote(name, safe='')}.lock"
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,10 @@ class Store:
                 yield
             finally:
                 self._settle(run_id)
+
+    def is_held(self, run_id: str) -> bool:
+        """Whether some process makes, measures or repeats this run now."""
+        return is_held(self.root, run_id)
 
     def find(self, run_id: str) -> RunRecord | None:
         """The record of a run, finished or failed; None where there is none.

@@ -24,10 +24,10 @@ that returns logits::
     trainer.test(module, datamodule=datamodule)
 """
 
+from kdlab.errors import NonFiniteLossError
 from kdlab.outputs import Batch
 from kdlab.training.distillation import Distillation
 from kdlab.training.fit import fit
 from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
-from kdlab.training.monitor import NonFiniteLossError
 
 __all__ = ["Batch", "Distillation", "Fitted", "Learner", "NonFiniteLossError", "Recipe", "Runtime", "fit"]

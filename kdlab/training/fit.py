@@ -13,7 +13,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from kdlab.data.augmentation import Augmentation
-from kdlab.errors import UserError
+from kdlab.errors import NonFiniteLossError, UserError
 from kdlab.models import untap
 from kdlab.models.stacking import Stack
 from kdlab.streams import global_stream
@@ -25,7 +25,6 @@ from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen
 from kdlab.training.layout import order_of
 from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
 from kdlab.training.memory import kept_memory
-from kdlab.training.monitor import NonFiniteLossError
 from kdlab.training.optimizers import spans_of
 from kdlab.training.stack_module import StackModule
 from kdlab.training.stackable import difference

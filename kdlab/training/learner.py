@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from kdlab.data.dataset import Examples
+from kdlab.errors import NonFiniteLossError
 from kdlab.objectives import Objective
 from kdlab.streams import Role
 from kdlab.teachers import Teacher
 from kdlab.training.callbacks import CurveSink
-from kdlab.training.monitor import NonFiniteLossError
 
 
 @dataclass(frozen=True)

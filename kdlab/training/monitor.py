@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from kdlab.errors import NonFiniteLossError
+
 Terms = Sequence[tuple[int, Mapping[str, Tensor]]]
 """The terms of a step, section by section: the position of its first student, and name -> ``[students]``."""
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss became NaN or infinite; training stopped. Survives pickling."""
 
 
 class LossMonitor:

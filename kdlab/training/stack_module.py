@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from kdlab.errors import NonFiniteLossError
 from kdlab.models import as_output
 from kdlab.models.stacking import Stack, tensors_of
 from kdlab.objectives import Objective
@@ -30,7 +31,7 @@ from kdlab.training.checkpoints import Span, go_on_from
 from kdlab.training.curves import RunningAnswers, validated
 from kdlab.training.layout import Places, asked_for, joined, part_of, rows_of, sections_of, spread
 from kdlab.training.learner import Learner
-from kdlab.training.monitor import LossMonitor, NonFiniteLossError
+from kdlab.training.monitor import LossMonitor
 from kdlab.training.optimizers import (
     Group,
     build_optimizer,

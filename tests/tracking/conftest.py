@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,57 @@ def clean_environment():
 def inspect_run():
     """``inspect_run(folder, summary=True)``: what wandb's own reader finds there."""
     return _inspect_run
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    """``mirrored(root, mode="offline", count=3, begun=..., **environment)``: a store whose runs are mirrored."""
+
+    def make(root, *, mode="offline", count=3, begun="2026-01-02T03:04:05+00:00", **environment):
+        script = ROOT / "tests" / "support" / "mirrored_store.py"
+        command = [sys.executable, str(script), str(root), mode, str(count), begun]
+        subprocess.run(command, check=True, env=_clean_environment(**environment), timeout=120)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def offline_store(tmp_path_factory, mirrored):
+    """A store of three runs that wait for a sync; the last of them failed. Copy it before you change it."""
+    return mirrored(tmp_path_factory.mktemp("offline") / "runs", WANDB_ERROR_REPORTING="false")
+
+
+@pytest.fixture
+def copied(offline_store, tmp_path):
+    """A copy of the store of three runs."""
+    return Path(shutil.copytree(offline_store, tmp_path / "runs", symlinks=True))
+
+
+@pytest.fixture
+def server():
+    """The stand-in server; every operation it was asked for is one it knows."""
+    from wandbstub import WandbStub
+
+    with WandbStub() as stub:
+        yield stub
+        assert not stub.unknown
+
+
+@pytest.fixture
+def kdlab(tmp_path):
+    """``kdlab("sync", "store.root=...", server=stub)``: the command in a process of its own."""
+
+    def call(*words, server=None, environment=None, background=False):
+        told = {"WANDB_ERROR_REPORTING": "false", "NETRC": str(tmp_path / "netrc")}
+        told |= server.env(str(tmp_path / "home")) if server is not None else {}
+        command = [sys.executable, "-m", "kdlab.commands.cli", *words]
+        settings = {"cwd": tmp_path, "env": _clean_environment(**told, **(environment or {})), "text": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        process = subprocess.Popen(command, **settings, **pipes)
+        if background:
+            return process
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    return call

@@ -42,10 +42,13 @@ def _quiet_settings(init_seconds: float, finish_seconds: float) -> "wandb.Settin
 def wandb_errors() -> tuple[type[Exception], ...]:
     """What wandb raises when its server or its own background process is gone or refuses."""
     from wandb.errors import Error
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+    from wandb.sdk.lib.service.service_token import WandbServiceConnectionError
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
     from wandb.sdk.mailbox.mailbox_handle import ServerResponseError
 
-    return Error, HandleAbandonedError, MailboxClosedError, ServerResponseError, OSError
+    of_its_service = (WandbApiFailedError, WandbServiceConnectionError, HandleAbandonedError, MailboxClosedError)
+    return Error, *of_its_service, ServerResponseError, OSError
 
 
 def has_credentials() -> bool:

@@ -113,7 +113,7 @@ def sync(
         entity: the same, the user or team.
         open_server: connects; called only where there is something to ask.
         stall_seconds: how long an upload may go on without a run being finished.
-        advance: hears what is done (``comparing``, ``sending``, ``completing``), how many of how many runs.
+        advance: hears what is done (reading, comparing, sending, completing), how many of how many runs.
         rename: hears that a run gets another W&B id, and gives its travelling files anew.
         say: hears what goes wrong with a run that is completed.
 
@@ -153,6 +153,11 @@ def _send(
     rename: Rename,
     say: Callable[[str], object],
 ) -> Outcome:
+    for done, run in enumerate(todo):
+        if run.note.rows is None:  # killed between its record and its end
+            advance("reading", done, len(todo))
+            run.note = replace(run.note, rows=len(history_of(run.folder)))
+            write_note(run.folder, run.note)
     _look(todo, server, advance)
     taken = [run for run in todo if run.remote is not None and _is_another(run.note, run.remote)]
     _rename(taken, server, rename)
@@ -189,8 +194,6 @@ def _refreshed(folder: Path, wanted: Wanted, *, project: str, entity: str | None
     before = read_note(folder) or Note(wanted.tracker_id, wanted.run_id, project, entity)
     tags = clipped([*before.tags, *wanted.tags])
     note = replace(before, tags=tags, summary=defined(wanted.metrics), failed=wanted.failed)
-    if note.rows is None:  # killed between its record and its end
-        note = replace(note, rows=len(history_of(folder)))
     _write_files(folder, wanted.files)
     if note != before:
         write_note(folder, note)
