@@ -26,7 +26,7 @@ def readme_text(summary: Summary, tables: dict[str, list[Table]], figures: list[
         if "tuning" in mine:
             parts += [f"## Tuning{heading}, on validation\n", _section(mine["tuning"]), _commands(mine["tuning"])]
         if "results" in mine:
-            parts += [f"## Results{heading}\n", *_sentences(summary, data)]
+            parts += [f"## Results{heading}\n", *sentences(summary, data)]
         parts += [_figure(*figure) for figure in own if "heat_map" in figure[0] or "one_knob" in figure[0]]
         parts += [_section(mine["results"])] if "results" in mine else []
         parts += [_commands(mine["results"])] if "results" in mine else []
@@ -40,7 +40,7 @@ def readme_text(summary: Summary, tables: dict[str, list[Table]], figures: list[
         if "teachers" in mine:
             parts += [f"## Teachers{heading}\n", _section(mine["teachers"])]
         parts += [_figure(*figure) for figure in own if "reliability" in figure[0] or "learning_curves" in figure[0]]
-    parts += ["## How it was measured\n", _methods(summary), "## Make it again\n", _provenance(summary)]
+    parts += ["## How it was measured\n", methods(summary), "## Make it again\n", _provenance(summary)]
     return "\n".join(parts)
 
 
@@ -87,7 +87,7 @@ def _arm_table(summary: Summary, data: str) -> str:
     return markdown(Table("arms", "", columns, cells, [""] * len(cells)))
 
 
-def _sentences(summary: Summary, data: str) -> list[str]:
+def sentences(summary: Summary, data: str) -> list[str]:
     """What has to be said before the numbers: the best cell, the failed runs, the detectable effect."""
     said = []
     best = summary.best(data)
@@ -133,7 +133,7 @@ def _range(values: list[float], form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _methods(summary: Summary) -> str:
+def methods(summary: Summary) -> str:
     level = f"{100 * summary.level:g} %"
     points = [f"± and brackets are {level} intervals over independent units; differences are paired, unit by unit."]
     cases = sorted({one.case for row in summary.rows for one in _intervals(row)})

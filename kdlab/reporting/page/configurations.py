@@ -1,0 +1,125 @@
+"""The configurations of a study: means, intervals, paired differences and verdicts, as the tables have them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kdlab.reporting.aggregate import Comparison, ResultRow, Summary
+from kdlab.reporting.figures import pooled_bins
+from kdlab.reporting.groups import rerun_command, seeds_of
+from kdlab.reporting.intervals import Interval, Row, interval
+from kdlab.reporting.page.columns import short
+from kdlab.reporting.tables import num_units, show, show_difference, show_latency, slice_names
+
+#: A configuration's own numbers are few: they keep the digits of the record.
+EXACT_DIGITS = 6
+
+
+def rows_of(summary: Summary) -> list[ResultRow]:
+    """Every configuration: those measured on the test set, those of a tuning phase, the teachers."""
+    return [*summary.rows, *summary.tuning, *summary.teachers]
+
+
+def configurations(
+    summary: Summary, rows: Sequence[ResultRow], *, curves: Iterable[str], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """All that the page says of every configuration."""
+    place = {id(row): number for number, row in enumerate(rows)}
+    best = {id(found) for data in summary.datasets if (found := summary.best(data)) is not None}
+    curves = list(curves)
+    made = []
+    for row in rows:
+        group = row.group
+        relatives = {"scratch": summary.scratch_of(row), "teacher": summary.teacher_of(row)}
+        found = {key: one for key in metrics if (one := summary.interval_of(group, key)) is not None}
+        made.append(
+            {
+                "label": group.label,
+                "data": group.data,
+                "role": group.role,
+                "quality": group.quality,
+                "arm": ", ".join(group.arms) or None,
+                "phase": group.phase,
+                "knobs": dict(group.knobs),
+                "n": num_units(row),
+                "failed": group.failed,
+                "best": id(row) in best,
+                "command": rerun_command(group, header=summary.header),
+                **{name: place[id(other)] if other else None for name, other in relatives.items()},
+                "metrics": {key: _numbers(one) for key, one in found.items()},
+                "reasons": {key: one.reason for key, one in found.items() if one.reason},
+                "shown": _shown(summary, row, found),
+                "retained": {"text": show(row.retained), "numbers": _numbers(row.retained)} if row.retained else None,
+                "comparisons": [_comparison(against) for against in row.comparisons],
+                "gaps_to_scratch": _gaps(summary, row, relatives["scratch"]),
+                "bins": _bins(row),
+                "curves": {key: band for key in curves if (band := _band(row, key, summary.level)) is not None},
+            }
+        )
+    return made
+
+
+def _numbers(found: Interval | None) -> list[float | None] | None:
+    """``[estimate, low, high, n]``."""
+    if found is None:
+        return None
+    return [*short([found.estimate, found.low, found.high], digits=EXACT_DIGITS), found.n]
+
+
+def _shown(summary: Summary, row: ResultRow, found: dict[str, Interval]) -> dict[str, str]:
+    """The numbers of the tables, written as they write them."""
+    texts = {key: show(one) for key, one in found.items() if key in row.metrics and not key.endswith("_ms")}
+    return texts | {key: show_latency(summary, row, key) for key in row.metrics if key.endswith("_ms")}
+
+
+def _comparison(against: Comparison) -> dict[str, Any]:
+    """The paired differences to a reference: numbers, text, verdict, and the effect that could have been detected."""
+    metrics = {
+        metric: {
+            "numbers": _numbers(found),
+            "text": show_difference(found),
+            "verdict": None if (word := against.verdicts[metric]) is None else str(word),
+            "detectable": short(against.detectable[metric]),
+            "reason": found.reason,
+        }
+        for metric, found in against.differences.items()
+    }
+    return {"kind": against.kind, "reference": against.reference, "metrics": metrics}
+
+
+def _gaps(summary: Summary, row: ResultRow, scratch: ResultRow | None) -> dict[str, Any]:
+    """Slice -> the paired difference of its gap to the scratch twins'."""
+    if scratch is None:
+        return {}
+    found = {
+        name: summary.paired(row.group, scratch.group, f"{name}/gap") for name in slice_names(summary, row.group.data)
+    }
+    return {name: _numbers(one) for name, one in found.items() if one is not None}
+
+
+def _bins(row: ResultRow) -> dict[str, list[float | None]] | None:
+    """Bins of the reliability diagram, pooled over the runs; null where a bin is empty."""
+    found = pooled_bins(row)
+    if found is None:
+        return None
+    parts = zip(("count", "confidence", "accuracy"), found, strict=True)
+    return {name: [short(float(v)) for v in values] for name, values in parts}
+
+
+def _band(row: ResultRow, key: str, level: float) -> list[list[float | None]] | None:
+    """``[steps, means, lows, highs]`` of a curve, at the steps that all runs of a configuration share."""
+    runs = [run for run in row.group.runs if run["curves"].get(key)]
+    points = [dict(map(tuple, run["curves"][key])) for run in runs]
+    steps = sorted(set.intersection(*map(set, points))) if points else []
+    if len(steps) < 2:
+        return None
+    seeds = [seeds_of(run) for run in runs]
+    seeds = [(data, teacher if row.group.has_teacher else None, student) for data, teacher, student in seeds]
+    bands = []
+    for step in steps:
+        values = [(unit, one[step]) for unit, one in zip(seeds, points, strict=True)]
+        if any(value is None or not math.isfinite(value) for _, value in values):
+            return None
+        bands.append(interval([Row(*unit, value) for unit, value in values], level=level))
+    ends = [[short(getattr(band, end)) for band in bands] for end in ("estimate", "low", "high")]
+    return [short(steps, digits=EXACT_DIGITS), *ends]

@@ -1,0 +1,116 @@
+"""What the page of a study knows: its header, the meaning of its keys, its configurations and its runs.
+
+Every mean, interval and verdict is made here, by the functions that make the tables; the page only shows. A study of
+more values than a page may hold loses its details first, and the page names what it lost.
+"""
+
+from typing import Any, NamedTuple
+
+from kdlab.keys import key_of
+from kdlab.reporting.aggregate import Summary
+from kdlab.reporting.groups import short_names, varied_knobs
+from kdlab.reporting.keys import LABELS
+from kdlab.reporting.page.configurations import configurations, rows_of
+from kdlab.reporting.page.runs import runs_by_columns
+from kdlab.reporting.tables import slice_names
+
+MOST_VALUES = 900_000  # numbers of runs: about 2 MB of page
+BANDS = ("validation/accuracy", "train/loss", "validation/nll")  # the curves whose means over seeds are drawn
+HEADER = ("name", "question", "hypothesis", "says", "cost", "command", "arms", "compare", "sesoi", "grid")
+
+ALWAYS_LEFT_OUT = (
+    "predictions, weights, logs, and curves finer than 40 points",
+    "digits of a single run's numbers behind the fourth",
+)
+
+
+class Detail(NamedTuple):
+    """How much of every run a page holds, and the words for what it leaves out."""
+
+    left_out: str | None
+    all_curves: bool = True
+    all_slice_metrics: bool = True
+    whole: bool = True
+    any_curves: bool = True
+
+
+DETAILS = (
+    Detail(None),
+    Detail("curves other than validation accuracy and train loss", all_curves=False),
+    Detail("metrics of slices other than accuracy and gap", all_curves=False, all_slice_metrics=False),
+    Detail("configs and reliability bins of single runs", False, False, whole=False),
+    Detail("curves of single runs", False, False, whole=False, any_curves=False),
+)
+FEW_CURVES = ("validation/accuracy", "train/loss")
+FEW_SLICE_METRICS = ("accuracy", "gap")
+
+
+def payload(summary: Summary) -> dict[str, Any]:
+    """The data of the page; nothing in them depends on time, machine or user."""
+    rows, slices = rows_of(summary), slices_of(summary)
+    groups = [row.group for row in rows]
+    detail, left_out = _detail(summary, set(slices))
+    metrics, curves = _metrics(summary, set(slices), detail), _curves(summary, detail)
+    varied = varied_knobs((group for group in groups if group.role != "teacher"), header=summary.header)
+    return {
+        "study": {name: summary.header.get(name) for name in HEADER} | {"level": summary.level},
+        "left_out": [*ALWAYS_LEFT_OUT, *left_out],
+        "datasets": summary.datasets,
+        "failed": summary.failed,
+        "knobs": [{"key": key, "name": name} for key, name in short_names(varied).items()],
+        "keys": _catalogue(sorted({*metrics, *(key for row in rows for key in row.metrics)})),
+        "slices": slices,
+        "num_runs": len(summary.by_id),
+        "configurations": configurations(
+            summary, rows, curves=[key for key in BANDS if key in curves], metrics=metrics
+        ),
+        "runs": runs_by_columns(summary, groups, curves=curves, metrics=metrics, whole=detail.whole),
+    }
+
+
+def slices_of(summary: Summary) -> dict[str, dict[str, Any]]:
+    """Slice -> its facts (ood, reference, size), those that count as OOD first, of all data sets."""
+    facts: dict[str, dict[str, Any]] = {}
+    for run in summary.by_id.values():
+        facts |= {name: found for name, found in run["slices"].items() if name not in facts}
+    names = [name for data in summary.datasets for name in slice_names(summary, data)]
+    return {name: facts[name] for name in dict.fromkeys([*names, *sorted(facts)])}
+
+
+def _detail(summary: Summary, slices: set[str]) -> tuple[Detail, list[str]]:
+    """The most detail that fits, and what is left out for it."""
+    left_out: list[str] = []
+    for detail in DETAILS:
+        left_out += [detail.left_out] if detail.left_out else []
+        a_run = len(_metrics(summary, slices, detail)) + 45 * detail.whole
+        points = sum(
+            len(run["curves"].get(key) or ()) for key in _curves(summary, detail) for run in summary.by_id.values()
+        )
+        if a_run * len(summary.by_id) + points <= MOST_VALUES:
+            break
+    return detail, left_out
+
+
+def _metrics(summary: Summary, slices: set[str], detail: Detail) -> list[str]:
+    keys = sorted({key for run in summary.by_id.values() for key in run["metrics"]})
+    if detail.all_slice_metrics:
+        return keys
+    parts = [(key, *key.rsplit("/", 1)) for key in keys]
+    return [key for key, place, *quantity in parts if place not in slices or quantity[0] in FEW_SLICE_METRICS]
+
+
+def _curves(summary: Summary, detail: Detail) -> list[str]:
+    keys = sorted({key for run in summary.by_id.values() for key in run["curves"]})
+    return [key for key in keys if detail.any_curves and (detail.all_curves or key in FEW_CURVES)]
+
+
+def _catalogue(keys: list[str]) -> dict[str, dict[str, Any]]:
+    """Key -> what it is called in tables, its unit, what better is, its equation and its meaning."""
+    found = {}
+    for name in keys:
+        key = key_of(name)
+        facts = (
+            {} if key is None else {part: getattr(key, part) for part in ("unit", "direction", "equation", "meaning")}
+        )
+        found[name] = {"label": LABELS.get(name, name), **facts}
+    return found

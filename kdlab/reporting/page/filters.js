@@ -1,0 +1,103 @@
+/* Filters: which items are shown. Words and comparisons, facets, ranges of the axes, an area of the plane. */
+
+const FACETS = [
+  { key: "data", label: "Data" },
+  { key: "role", label: "Role" },
+  { key: "arm", label: "Arm" },
+  { key: "quality", label: "Teacher quality" },
+  { key: "phase", label: "Phase" },
+  { key: "status", label: "Status" },
+];
+
+/** Value -> number of items, of every facet that tells items apart. */
+const facetCounts = () => FACETS.map((facet) => {
+  const counts = new Map();
+  for (const item of items()) if (item[facet.key]) counts.set(item[facet.key], (counts.get(item[facet.key]) ?? 0) + 1);
+  return { ...facet, counts };
+}).filter(({ counts }) => counts.size > 1);
+
+const COMPARISON = /^([^<>=!]+)(>=|<=|!=|=|>|<)(.+)$/;
+const COMPARE = {
+  ">": (one, other) => one > other, "<": (one, other) => one < other,
+  ">=": (one, other) => one >= other, "<=": (one, other) => one <= other,
+};
+
+/** The value a word of the filter asks for: a knob by either name, a metric, a facet, a seed. */
+const askedValue = (item, name) => {
+  const knob = study.knobs.find((one) => one.name === name || one.key === name);
+  if (knob) return knobValue(item, knob.key);
+  if (name in study.keys) return item.value(name);
+  const key = Object.keys(study.keys).find((one) => labelOf(one).toLowerCase() === name.toLowerCase());
+  if (key) return item.value(key);
+  return name === "run" ? item.id : item[name];
+};
+
+const matchesWord = (item, word) => {
+  const [, name, sign, asked] = word.match(COMPARISON) ?? [];
+  if (name === undefined) return searchText(item).includes(word.toLowerCase());
+  const value = askedValue(item, name);
+  if (value === undefined) return searchText(item).includes(word.toLowerCase());
+  if (sign === "=" || sign === "!=") {
+    const equal = isNumber(asked) && isNumber(value) ? Number(value) === Number(asked) : String(value ?? "") === asked;
+    return equal === (sign === "=");
+  }
+  return value !== null && isNumber(asked) && COMPARE[sign](Number(value), Number(asked));
+};
+
+/** All that can be found of an item by a word. */
+const searchText = (item) => {
+  item.text ??= [item.id, item.label, item.role, item.arm, item.quality, item.status, item.data, item.phase,
+    item.error?.type, item.error?.message, ...Object.entries(item.knobs ?? {}).map((pair) => pair.join("=")),
+    ...(item.members ?? []).flatMap((member) => member.overrides)].filter(Boolean).join(" ").toLowerCase();
+  return item.text;
+};
+
+const matchesQuery = (item) => state.query.split(/\s+/).filter(Boolean).every((word) => matchesWord(item, word));
+
+const matchesFacets = (item) => Object.entries(state.facets).every(([key, values]) => !values.length || values.includes(item[key]));
+
+const matchesBrushes = (item) => Object.entries(state.brushes).every(([key, ranges]) => {
+  const axis = axisOf(key);
+  if (!axis || !ranges.length) return true;
+  const value = axis.position(item);
+  return value !== null && ranges.some(([low, high]) => low <= value && value <= high);
+});
+
+const matchesArea = (item) => {
+  if (!state.area) return true;
+  const [x, y] = [item.value(LATENCY), item.value(mainAccuracy())];
+  const within = (value, [low, high]) => value !== null && low <= value && value <= high;
+  return within(x, state.area.x) && within(y, state.area.y);
+};
+
+/** Items that pass every filter but those named. */
+const passing = (...but) => items().filter((item) =>
+  matchesQuery(item) && matchesFacets(item) &&
+  (but.includes("brushes") || matchesBrushes(item)) && (but.includes("area") || matchesArea(item)));
+
+let shownCache = null;
+onChange(() => (shownCache = null));
+
+/** The items that are shown, once per change. */
+const shownItems = () => (shownCache ??= passing());
+
+const isFiltered = () => Boolean(state.query || state.area || Object.values(state.facets).some((values) => values.length) ||
+  Object.values(state.brushes).some((ranges) => ranges.length));
+
+const clearFilters = () => change({ query: "", facets: {}, brushes: {}, area: null });
+
+/** What is narrowed down by drawing, in words, each with what takes it away. */
+const drawnFilters = () => {
+  const found = Object.entries(state.brushes).filter(([key, ranges]) => axisOf(key) && ranges.length).map(([key, ranges]) => ({
+    text: `${axisOf(key).label}: ${ranges.map((range) => axisOf(key).say(range)).join(" or ")}`,
+    remove: () => change({ brushes: Object.fromEntries(Object.entries(state.brushes).filter(([other]) => other !== key)) }),
+  }));
+  if (state.area) {
+    const span = ([low, high]) => `${kd.number(low, 3)} to ${kd.number(high, 3)}`;
+    found.push({
+      text: `${labelOf(LATENCY)} ${span(state.area.x)}, ${labelOf(mainAccuracy())} ${span(state.area.y)}`,
+      remove: () => change({ area: null }),
+    });
+  }
+  return found;
+};

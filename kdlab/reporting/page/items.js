@@ -1,0 +1,136 @@
+/* Items: what the table lists and the figures draw, either runs or configurations, in one shape.
+
+   An item has `id`, `label`, `kind` (student, uniform, scratch, teacher), the facets it is filtered by, `value(key)`
+   and `interval(key)` of any metric, `knob(key)`, and its curves, bins and slices. Nothing is averaged here: the numbers
+   of a configuration were made with the tables. */
+
+let study = null; // {header, keys, knobs, slices, datasets, leftOut, runs, configurations}
+
+/** Columns of a payload as plain lists. */
+const expand = (column, length) => {
+  if (Array.isArray(column)) return column;
+  if (column.at) return column.at.map((place) => column.of[place]);
+  return Array(length).fill(column.all);
+};
+
+const expandAll = (columns, length) =>
+  Object.fromEntries(Object.entries(columns).map(([key, column]) => [key, expand(column, length)]));
+
+const kindOf = (item) => (item.role === "student" && item.quality === "uniform" ? "uniform" : item.role);
+
+/** Everything the page knows, from its payload. */
+const readStudy = (data) => {
+  const configurations = data.configurations.map(makeConfiguration);
+  const runs = makeRuns(data.runs, data.num_runs, configurations);
+  for (const [place, run] of runs.entries()) run.configurations.forEach((one) => one.runs.push(runs[place]));
+  return {
+    header: data.study, keys: data.keys, knobs: data.knobs, slices: data.slices, datasets: data.datasets,
+    leftOut: data.left_out, runs, configurations, byId: new Map([...runs, ...configurations].map((one) => [one.id, one])),
+  };
+};
+
+const makeConfiguration = (one, place) => ({
+  ...one,
+  level: "configurations",
+  id: `c${place}`,
+  place,
+  kind: kindOf(one),
+  status: one.failed ? "some failed" : "finished",
+  runs: [],
+  value: (key) => one.metrics[key]?.[0] ?? null,
+  interval: (key) => {
+    const found = one.metrics[key];
+    return found ? { estimate: found[0], low: found[1], high: found[2], n: found[3] } : null;
+  },
+  shown: (key) => one.shown[key] ?? showInterval(one.metrics[key]),
+  reason: (key) => one.reasons[key] ?? (one.metrics[key] ? null : "not measured, or undefined for all of its runs"),
+  knob: (key) => one.knobs[key] ?? null,
+  against: (kind) => one.comparisons.find((found) => found.kind === kind) ?? null,
+  bins: one.bins,
+  curve: (key) => one.curves[key] ?? null,
+});
+
+const showInterval = (found) => {
+  if (!found) return kd.NOTHING;
+  const [estimate, low, high] = found;
+  const small = Math.abs(estimate) < 1000;
+  const text = small ? kd.fixed(estimate) : kd.number(estimate);
+  return low === null || !small ? text : `${text} ± ${kd.fixed((high - low) / 2)}`;
+};
+
+const makeRuns = (columns, length, configurations) => {
+  const { metrics, curves, seeds, ...facts } = columns;
+  const plain = expandAll(facts, length);
+  const numbers = expandAll(metrics, length);
+  const seed = expandAll(seeds, length);
+  const lines = Object.fromEntries(Object.entries(curves).map(([key, curve]) => [key, expandAll(curve, length)]));
+  return Array.from({ length }, (_, place) => {
+    const row = Object.fromEntries(Object.entries(plain).map(([key, values]) => [key, values[place]]));
+    const own = row.configurations.map((number) => configurations[number]);
+    const run = {
+      ...row,
+      level: "runs",
+      id: row.run_id,
+      place,
+      configurations: own,
+      kind: kindOf(row),
+      seeds: { student: seed.student[place], teacher: seed.teacher[place], data: seed.data[place] },
+      arm: joined(row.members.map((member) => member.arm)),
+      phase: joined(row.members.map((member) => member.phase)),
+      value: (key) => numbers[key]?.[place] ?? null,
+      interval: (key) => runInterval(numbers, key, place),
+      shown: (key) => kd.number(numbers[key]?.[place]),
+      reason: (key) => (row.status === "finished" ? undefinedReason(row.undefined, key) : `this run ${row.status}`),
+      knob: (key) => agreed(own.map((one) => one.knob(key))),
+      curveKeys: Object.keys(lines).filter((key) => lines[key].values[place].length > 0),
+      curve: (key) => (lines[key]?.values[place].length ? [lines[key].steps[place], lines[key].values[place]] : null),
+      bins: row.bins ?? null,
+    };
+    run.seed = row.role === "teacher" ? run.seeds.teacher : run.seeds.student;
+    run.label = `${own[0]?.label ?? row.role}${run.seed === null ? "" : ` · seed ${run.seed}`}`;
+    return run;
+  });
+};
+
+const joined = (words) => [...new Set(words.filter(Boolean))].sort().join(", ") || null;
+
+/** The value on which all agree, else nothing. */
+const agreed = (values) => (new Set(values).size === 1 ? values[0] : null);
+
+/** Only the tail of the latency has an interval within one run: over the blocks of its measurement. */
+const runInterval = (numbers, key, place) => {
+  const estimate = numbers[key]?.[place] ?? null;
+  if (estimate === null) return null;
+  return { estimate, low: numbers[`${key}_low`]?.[place] ?? null, high: numbers[`${key}_high`]?.[place] ?? null, n: 1 };
+};
+
+/** Why a metric is null in a record: reasons are kept by key, and by last part for keys that share it. */
+const undefinedReason = (reasons, key) => {
+  const end = `*/${key.split("/").at(-1)}`;
+  for (const [reason, keys] of Object.entries(reasons ?? {})) if (keys.includes(key) || keys.includes(end)) return reason;
+  return "not measured";
+};
+
+const isNumber = (text) => text !== null && text !== "" && Number.isFinite(Number(text));
+
+/** A knob as a number where it is one. */
+const knobValue = (item, key) => {
+  const text = item.knob(key);
+  return isNumber(text) ? Number(text) : text;
+};
+
+const labelOf = (key) => study.keys[key]?.label ?? key;
+
+/** What a key means, in one line. */
+const meaningOf = (key) => {
+  const found = study.keys[key];
+  if (!found?.meaning) return key;
+  const better = found.direction === "none" ? "" : `; ${found.direction} is better`;
+  return `${key} (${found.unit}${better}): ${found.meaning}`;
+};
+
+const isMeasured = (key, items) => items.some((item) => item.value(key) !== null);
+
+/** The accuracy that a study judges by: on the test set; of a tuning phase, on validation. */
+const mainAccuracy = () => (isMeasured("test/accuracy", study.runs) ? "test/accuracy" : "validation/accuracy");
+const mainEce = () => (isMeasured("test/ece", study.runs) ? "test/ece" : "validation/ece");

@@ -1,0 +1,41 @@
+/* From the packed records to the page: the table first, then the plotting library, then the figures. */
+
+const loadLibrary = async () => {
+  const source = await kd.unpack(kd.byId("library").textContent);
+  document.head.append(kd.element("script", {}, source)); // allowed by its hash in the policy of the page
+  kd.byId("library").remove();
+};
+
+const dressHead = () => {
+  for (const element of document.querySelectorAll("[data-command]")) {
+    element.replaceWith(...element.textContent.split("\n").filter(Boolean).map(kd.command));
+  }
+  for (const element of document.querySelectorAll(".interval-plot")) {
+    const one = study.configurations[Number(element.dataset.configuration)];
+    element.append(intervalPlot(one.against("scratch").metrics["test/accuracy"].numbers, "scratch", 240, 34));
+  }
+  kd.byId("left-out").append(kd.element("p", { class: "note" }, `Left out of this page: ${study.leftOut.join("; ")}. They are in `,
+    kd.element("code", {}, "runs/<run id>/record.json"), " of the store and in the folder around it."));
+};
+
+const begin = async () => {
+  kd.byId("theme").append(kd.themeButton());
+  kd.byId("loading").hidden = false;
+  study = readStudy(JSON.parse(await kd.unpack(kd.byId("payload").textContent)));
+  readAddress();
+  dressHead();
+  kd.byId("explorer").hidden = false;
+  buildExplorer(kd.byId("explorer"));
+  kd.byId("loading").hidden = true;
+  await loadLibrary();
+  kd.byId("figures").hidden = false;
+  buildFigures(kd.byId("figures"), [parallelFigure, paretoFigure, reliabilityFigure, slicesFigure, curvesFigure]);
+  buildPanel(kd.byId("panel"));
+  addEventListener("hashchange", () => {
+    readAddress();
+    change({ open: state.open });
+  });
+  document.documentElement.dataset.ready = "";
+};
+
+begin();
