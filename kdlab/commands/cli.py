@@ -65,6 +65,7 @@ _READING = {
     "sync": ("sync", "sync"),
     "pull": ("pull", "pull"),
     "view": ("view", "view"),
+    "board": ("board", "board"),
 }
 
 

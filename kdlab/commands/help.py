@@ -9,10 +9,11 @@ COMMANDS = {
     "sweep": "run a sweep file: a question, its grid and its arms",
     "teacher": "train and measure a teacher alone",
     "evaluate": "measure a finished run again from its weights",
-    "report": "write the tables and figures of a study",
+    "report": "write the tables, the figures and the page of a study",
     "list": "show the runs of the store, or of a study",
     "sync": "send what Weights & Biases lacks of your runs, and see that it arrived",
     "pull": "fetch the records of runs that other machines sent to Weights & Biases",
+    "board": "show all studies in the browser, a running sweep while it runs",
     "view": "save a workspace and a report of a study in Weights & Biases, or write them to a file",
     "completion": "print the completion of your shell: bash, zsh or fish",
 }
@@ -49,6 +50,7 @@ def command_help(name: str) -> str:
         "list": _list_help,
         "sync": _sync_help,
         "pull": _pull_help,
+        "board": _board_help,
         "view": _view_help,
         "completion": _completion_help,
     }[name]()
@@ -166,13 +168,16 @@ transformers and kornia is refused, unless allow_targets=[my.package] says that 
 
 
 def _report_help() -> str:
-    return """kdlab report: write tables (Markdown, CSV, LaTeX), figures and records.jsonl of a study.
+    return """kdlab report: write tables (Markdown, CSV, LaTeX), figures, a page and records.jsonl of a study.
 
 Usage:  kdlab report [STUDY] [--prune] [store.root=DIR] [report.root=DIR]
 
 Reads the store and the records.jsonl that is already there, merges them by run id and drops nothing, unless --prune
 asks to forget the runs that the store's study no longer lists. Without runs (a fresh clone) it rebuilds the same bytes
-from records.jsonl alone. Without STUDY every folder with a records.jsonl is rebuilt, and the tables in README.md."""
+from records.jsonl alone. Without STUDY every folder with a records.jsonl is rebuilt, and the tables in README.md.
+
+index.html is one file that opens from disk and asks the network for nothing: sort, filter and tick configurations and
+runs, see them side by side, click on one for all that its record knows. Its address holds the view, to be sent on."""
 
 
 def _list_help() -> str:
@@ -192,6 +197,23 @@ A filter is KEY=value (several: a,b), KEY!=value, KEY>value, KEY>=, KEY<, KEY<= 
 
 What all runs share is told once above the table; what they were asked for with makes the columns. On a terminal the
 table is cut to its width; in a pipe it is whole, with full keys as headings. sort=-KEY sorts downwards."""
+
+
+def _board_help() -> str:
+    return """kdlab board: all studies in the browser, a running sweep while it runs.
+
+Usage:  kdlab board [STUDY] [--port 8765] [--host 127.0.0.1] [--open] [store.root=runs] [report.root=reports]
+
+What is done, running, failed, stopped and waiting, arm by arm, and when it will be through; curves as they grow;
+errors; results so far; the report page. It refreshes by itself, works without a network, and only reads: start and end
+it (Ctrl-C) whenever you like, beside a sweep or without one.
+
+  kdlab board --open                     opens the browser
+  kdlab board teacher_quality            prints the address of one study
+  kdlab board --port 9000                another port; without --port the first free one from 8765 on
+
+Only this machine can reach it. --host 0.0.0.0 lets everyone read who can reach the machine: there is no password. From
+elsewhere, rather: ssh -L 8765:localhost:8765 MACHINE, then http://localhost:8765 in the browser there."""
 
 
 def _sync_help() -> str:

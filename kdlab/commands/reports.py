@@ -1,4 +1,4 @@
-"""``kdlab report``: the tables and figures of one study, or of all, and the tables of the README beside them."""
+"""``kdlab report``: tables, figures and page of one study, or of all, and the tables of the README beside them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ def report(words: list[str]) -> int:
     """``kdlab report [STUDY] [--prune] [store.root=...] [report.root=...]``."""
     from kdlab.records.studies import studies
     from kdlab.reporting.overview import draw_overview
-    from kdlab.reporting.report import find_reports
+    from kdlab.reporting.report import PAGE, find_reports
 
     asked = parse(words, command="report", flags=("--prune",))
     here = settings(asked.overrides, command="report", reads=("store.root", "report.root"))
@@ -26,7 +26,8 @@ def report(words: list[str]) -> int:
     if asked.names:
         text = write(asked.names[0], store_root=store, report_root=root, prune="--prune" in asked.flags)
         say(f"{text}\n")
-        say(str(Path(here.report.root) / asked.names[0] / "README.md"))
+        for name in ("README.md", PAGE):
+            say(str(Path(here.report.root) / asked.names[0] / name))
         return 0
     known = sorted({*(find_reports(root) if root.is_dir() else []), *(studies(store) if store.is_dir() else [])})
     if not known:
@@ -35,7 +36,8 @@ def report(words: list[str]) -> int:
         )
     for name in known:
         write(name, store_root=store, report_root=root, prune="--prune" in asked.flags)
-        say(str(Path(here.report.root) / name / "README.md"))
+        for file in ("README.md", PAGE):
+            say(str(Path(here.report.root) / name / file))
     for path in draw_overview(root):
         say(str(Path(here.report.root) / path.name))
     readme = root.parent / "README.md"

@@ -134,6 +134,7 @@ def _range(values: list[float], form: str) -> str:
 
 
 def methods(summary: Summary) -> str:
+    """How the numbers were made and what they mean, one point a line."""
     level = f"{100 * summary.level:g} %"
     points = [f"± and brackets are {level} intervals over independent units; differences are paired, unit by unit."]
     cases = sorted({one.case for row in summary.rows for one in _intervals(row)})

@@ -15,6 +15,7 @@ from kdlab.errors import UserError, nearest
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
+from kdlab.reporting.page.page import page_text
 from kdlab.reporting.readme import readme_text
 from kdlab.reporting.tables import (
     Table,
@@ -34,6 +35,7 @@ from kdlab.reporting.tables import (
 )
 
 RECORDS = "records.jsonl"
+PAGE = "index.html"
 MOST_TERMINAL_ROWS = 12
 
 
@@ -46,7 +48,7 @@ class ReportResult(NamedTuple):
 
 @collector_off()  # it would walk the millions of values of a large study, for nothing
 def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -> ReportResult:
-    """Write ``records.jsonl``, ``README.md``, ``tables/`` and ``figures/`` of a study.
+    """Write ``records.jsonl``, ``README.md``, ``tables/``, ``figures/`` and the page ``index.html`` of a study.
 
     Args:
         folder: the report folder, made if needed; tables and figures of an earlier report that are no longer made go.
@@ -67,7 +69,8 @@ def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -
             files += figure.files
             drawn.append((f"figures/{figure.files[0].name}", figure.caption))
     write_text(folder / "README.md", readme_text(summary, tables, drawn))
-    files.append(folder / "README.md")
+    write_text(folder / PAGE, page_text(summary))
+    files += [folder / "README.md", folder / PAGE]
     _remove_stale(folder, set(files))
     return ReportResult(sorted(files), summary_text(summary))
 

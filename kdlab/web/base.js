@@ -87,8 +87,12 @@ kd.copy = async (text) => {
 };
 
 /** A verdict word with its sign: `better`, `worse`, `no difference`, `inconclusive (decides at n = 37)`. */
-kd.verdict = (text) =>
-  text ? kd.element("span", { class: "verdict", "data-word": text.split(" (")[0] }, text) : kd.NOTHING;
+kd.verdict = (text) => {
+  if (!text) return kd.NOTHING;
+  const [word, ...rest] = text.split(" (");
+  return kd.element("span", { class: "verdict", "data-word": word }, word,
+    rest.length > 0 && kd.element("span", { class: "verdict-note" }, ` (${rest.join(" (")}`));
+};
 
 // ---- Theme: what the system prefers, until the switch says otherwise; remembered where the browser allows it.
 

@@ -4,9 +4,11 @@
    `cell(row)` to show (text or a node; the value where it is left out), `header` (the cell names its row). Rows without
    a value stay last whichever way it sorts. */
 
-/** Compare two values: numbers by size, text as people read it (noise_2 before noise_10). */
+/** Compare two values: numbers by size, also written ones (0.003 before 0.01), text as people read it (noise_2 before
+    noise_10). */
 kd.compare = (one, other) => {
-  if (typeof one === "number" && typeof other === "number") return one - other;
+  const [first, second] = [one, other].map((value) => (value === "" ? NaN : Number(value)));
+  if (!Number.isNaN(first) && !Number.isNaN(second)) return first - second;
   return kd.collator.compare(String(one), String(other));
 };
 kd.collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });

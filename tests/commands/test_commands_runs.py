@@ -306,11 +306,11 @@ def tree(folder):
 
 def test_report_is_rebuilt_to_the_byte_without_runs(kdlab, study):
     said = kdlab("report", study)
-    assert (said.code, said.last) == (0, "reports/tiny/first/README.md")
+    assert (said.code, said.last) == (0, "reports/tiny/first/index.html")
     first = tree(kdlab.here / "reports")
-    assert {"tiny/first/README.md", "tiny/first/records.jsonl"} <= set(first)
+    assert {"tiny/first/README.md", "tiny/first/index.html", "tiny/first/records.jsonl"} <= set(first)
     shutil.rmtree(kdlab.here / "runs")
-    assert kdlab("report").out.strip() == "reports/tiny/first/README.md"
+    assert kdlab("report").out.split() == ["reports/tiny/first/README.md", "reports/tiny/first/index.html"]
     assert tree(kdlab.here / "reports") == first
     text = b"".join(content for name, content in first.items() if not name.endswith(".png"))
     for secret in (str(kdlab.here), str(kdlab.conf)):

@@ -22,17 +22,20 @@ ALLOWED = {
     "web": set(),
     "reporting": {"records", "web"},
     "tracking": {"records"},
+    "board": {"records", "reporting", "web"},
     "schema": {"data", "objectives", "teachers"},
     "experiments": {
         *("data", "evaluation", "models", "objectives", "records", "reporting", "schema", "teachers"),
         *("tracking", "training"),
     },
 }
-HEAVY = {"wandb", "netcal", "matplotlib", "scipy", "pandas", "sklearn", "mnist1d", "kornia"}
+HEAVY = {"wandb", "netcal", "matplotlib", "scipy", "pandas", "sklearn", "mnist1d", "kornia", "starlette", "uvicorn"}
 ONLY_IN = {
     "wandb": ("kdlab/tracking/wandb/",),
     "hydra": ("kdlab/commands/", "hydra_plugins/"),
     "omegaconf": ("kdlab/commands/", "hydra_plugins/"),
+    "starlette": ("kdlab/board/",),
+    "uvicorn": ("kdlab/board/",),
     "netcal": ("kdlab/evaluation/",),
     "matplotlib": ("kdlab/reporting/",),
     "pandas": ("kdlab/reporting/", "kdlab/commands/api.py"),

@@ -54,7 +54,7 @@ def test_every_file_in_the_folder_was_made_by_the_report(report):
     folder, result = report
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(result.files)
     suffixes = {path.suffix for path in result.files}
-    assert suffixes == {".md", ".csv", ".tex", ".png", ".svg", ".jsonl"}
+    assert suffixes == {".md", ".csv", ".tex", ".png", ".svg", ".jsonl", ".html"}
 
 
 def test_figures_are_not_empty_and_carry_no_date(report):

@@ -17,6 +17,7 @@ OPTIONS = {
     "list": ("--csv", "--help"),
     "sync": ("--help",),
     "pull": ("--help",),
+    "board": ("--port", "--host", "--open", "--help"),
     "view": ("--output", "--help"),
     "completion": ("--help",),
 }
@@ -26,6 +27,7 @@ READS = {
     "report": ("store.root", "report.root"),
     "sync": ("store.root", "tracker."),
     "pull": ("store.root", "tracker."),
+    "board": ("store.root", "report.root"),
     "view": ("store.root", "report.root", "tracker."),
 }
 #: What ``kdlab list`` knows of a run beside keys of its config, with the values that are words of kdlab's.

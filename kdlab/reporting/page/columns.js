@@ -114,9 +114,10 @@ const configurationColumns = () => {
     { key: "n", label: "n", title: "Independent units", number: true, value: (one) => one.n },
     ...(some((one) => one.failed) ? [{ key: "failed", label: "Failed", number: true, value: (one) => one.failed }] : []),
     ...metrics.slice(0, 1).map(metricColumn),
-    ...kinds.flatMap(differenceColumns),
+    ...kinds.slice(0, 1).flatMap(differenceColumns),
     ...(some((one) => one.retained) ? [retainedColumn] : []),
     ...metrics.slice(1).map(metricColumn),
+    ...kinds.slice(1).flatMap(differenceColumns),
   ];
 };
 
@@ -138,7 +139,7 @@ const reach = (kind) => Math.max(...study.configurations.flatMap((one) => {
 }), 1e-9);
 
 /** An interval on a line: zero, the band of the smallest effect of interest, estimate and ends. */
-const intervalPlot = ([estimate, low, high], kind, width = 92, height = 18) => {
+const intervalPlot = ([estimate, low, high], kind, width = 110, height = 18) => {
   const most = reach(kind) * 1.06, middle = height / 2;
   const at = (value) => (width / 2) * (1 + Math.max(-1, Math.min(1, value / most)));
   const band = Number(study.header.sesoi?.["test/accuracy"] ?? study.header.sesoi?.accuracy ?? 0.005);

@@ -25,12 +25,12 @@ def configurations(
 ) -> list[dict[str, Any]]:
     """All that the page says of every configuration."""
     place = {id(row): number for number, row in enumerate(rows)}
-    best = {id(found) for data in summary.datasets if (found := summary.best(data)) is not None}
+    best = {id(_best(summary, data)) for data in summary.datasets}
     curves = list(curves)
     made = []
     for row in rows:
         group = row.group
-        relatives = {"scratch": summary.scratch_of(row), "teacher": summary.teacher_of(row)}
+        relatives = {"scratch": _scratch(row, rows), "teacher": summary.teacher_of(row)}
         found = {key: one for key in metrics if (one := summary.interval_of(group, key)) is not None}
         made.append(
             {
@@ -57,6 +57,18 @@ def configurations(
             }
         )
     return made
+
+
+def _best(summary: Summary, data: str) -> ResultRow | None:
+    """The best on validation; of a study that only tuned, the best of its tuning phase."""
+    return summary.best(data) or next(iter(summary.tuning_of(data)), None)
+
+
+def _scratch(row: ResultRow, rows: Iterable[ResultRow]) -> ResultRow | None:
+    """The scratch twins of a configuration; those of a tuning phase are a row of it too."""
+    twins = {run["twin"] for run in row.group.runs if run.get("twin")}
+    scratch = (found for found in rows if found.group.role == "scratch")
+    return next((found for found in scratch if any(run["run_id"] in twins for run in found.group.runs)), None)
 
 
 def _numbers(found: Interval | None) -> list[float | None] | None:

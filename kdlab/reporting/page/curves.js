@@ -58,6 +58,7 @@ const curvesOption = () => {
 const curvesFigure = {
   id: "curves",
   title: "Training curves",
+  wide: true,
   available: () => curveKeys().length > 0,
   controls: () => choice("curve-key", "Which curve", curveKeys().map((key) => [key, key]), curveKey(), (curve) => change({ curve })),
   height: () => 390,

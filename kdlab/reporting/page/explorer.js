@@ -35,7 +35,9 @@ const drawExplorer = (changes) => {
 
 const sortedShown = () => kd.sorted(shownItems(), columnsOf(), state.sort[state.level]);
 
-const pageOf = (all) => (wholeTable ? all : all.slice(state.page * PAGE_SIZE, (state.page + 1) * PAGE_SIZE));
+/** A page of the table; a table that is hardly longer than a page is one. */
+const isWhole = (total) => wholeTable || total <= 1.5 * PAGE_SIZE;
+const pageOf = (all) => (isWhole(all.length) ? all : all.slice(state.page * PAGE_SIZE, (state.page + 1) * PAGE_SIZE));
 
 const drawRows = (all) => {
   const focused = document.activeElement?.dataset.tick ?? document.activeElement?.dataset.open;
@@ -181,7 +183,7 @@ const columnPicker = () => {
 const drawPages = (total) => {
   const pages = Math.ceil(total / PAGE_SIZE);
   const nav = kd.byId("pages");
-  nav.hidden = pages < 2;
+  nav.hidden = total <= 1.5 * PAGE_SIZE;
   const go = (page) => change({ page });
   const toggle = () => {
     wholeTable = !wholeTable;

@@ -9,12 +9,14 @@ const FACETS = [
   { key: "status", label: "Status" },
 ];
 
+const ROLES = ["student", "scratch", "teacher"];
+
 /** Value -> number of items, of every facet that tells items apart. */
 const facetCounts = () => FACETS.map((facet) => {
   const counts = new Map();
   for (const item of items()) if (item[facet.key]) counts.set(item[facet.key], (counts.get(item[facet.key]) ?? 0) + 1);
   return { ...facet, counts };
-}).filter(({ counts }) => counts.size > 1);
+}).filter(({ key, counts }) => counts.size > 1 && !(key === "arm" && [...counts.keys()].every((arm) => ROLES.includes(arm))));
 
 const COMPARISON = /^([^<>=!]+)(>=|<=|!=|=|>|<)(.+)$/;
 const COMPARE = {

@@ -22,7 +22,9 @@ const kindOf = (item) => (item.role === "student" && item.quality === "uniform" 
 const readStudy = (data) => {
   const configurations = data.configurations.map(makeConfiguration);
   const runs = makeRuns(data.runs, data.num_runs, configurations);
-  for (const [place, run] of runs.entries()) run.configurations.forEach((one) => one.runs.push(runs[place]));
+  const order = (run) => run.configurations[0]?.place ?? configurations.length;
+  runs.sort((one, other) => order(one) - order(other) || one.seed - other.seed);
+  for (const run of runs) run.configurations.forEach((one) => one.runs.push(run));
   return {
     header: data.study, keys: data.keys, knobs: data.knobs, slices: data.slices, datasets: data.datasets,
     leftOut: data.left_out, runs, configurations, byId: new Map([...runs, ...configurations].map((one) => [one.id, one])),
@@ -58,6 +60,12 @@ const showInterval = (found) => {
   return low === null || !small ? text : `${text} ± ${kd.fixed((high - low) / 2)}`;
 };
 
+/** Fractions and nats with four decimals, so that a column lines up; other units with four digits. */
+const showNumber = (key, value) => {
+  const lined = ["fraction", "nats"].includes(study.keys[key]?.unit) && value !== null && Math.abs(value) < 100;
+  return lined ? kd.fixed(value) : kd.number(value);
+};
+
 const makeRuns = (columns, length, configurations) => {
   const { metrics, curves, seeds, ...facts } = columns;
   const plain = expandAll(facts, length);
@@ -79,7 +87,7 @@ const makeRuns = (columns, length, configurations) => {
       phase: joined(row.members.map((member) => member.phase)),
       value: (key) => numbers[key]?.[place] ?? null,
       interval: (key) => runInterval(numbers, key, place),
-      shown: (key) => kd.number(numbers[key]?.[place]),
+      shown: (key) => showNumber(key, numbers[key]?.[place] ?? null),
       reason: (key) => (row.status === "finished" ? undefinedReason(row.undefined, key) : `this run ${row.status}`),
       knob: (key) => agreed(own.map((one) => one.knob(key))),
       curveKeys: Object.keys(lines).filter((key) => lines[key].values[place].length > 0),

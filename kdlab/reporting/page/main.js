@@ -12,7 +12,7 @@ const dressHead = () => {
   }
   for (const element of document.querySelectorAll(".interval-plot")) {
     const one = study.configurations[Number(element.dataset.configuration)];
-    element.append(intervalPlot(one.against("scratch").metrics["test/accuracy"].numbers, "scratch", 240, 34));
+    element.append(intervalPlot(one.against("scratch").metrics["test/accuracy"].numbers, "scratch", 320, 30));
   }
   kd.byId("left-out").append(kd.element("p", { class: "note" }, `Left out of this page: ${study.leftOut.join("; ")}. They are in `,
     kd.element("code", {}, "runs/<run id>/record.json"), " of the store and in the folder around it."));

@@ -6,6 +6,7 @@ scripts and no request at all, so a page that is opened can tell nobody.
 """
 
 import base64
+import functools
 import gzip
 import html
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.reporting.aggregate import ResultRow, Summary
+from kdlab.reporting.keys import sesoi_of
 from kdlab.reporting.page.data import payload
 from kdlab.reporting.readme import methods, sentences
 from kdlab.reporting.tables import num_units, show, show_difference
@@ -50,7 +52,7 @@ def page_text(summary: Summary) -> str:
         "head": _head(summary),
         "foot": _foot(summary),
         "payload": pack(json.dumps(payload(summary), separators=(",", ":"), ensure_ascii=False, allow_nan=False)),
-        "library": pack(library),
+        "library": _library(),
         "script": script,
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _read("page.html"))
@@ -58,6 +60,11 @@ def page_text(summary: Summary) -> str:
 
 def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+@functools.cache
+def _library() -> str:
+    return pack(assets.echarts())
 
 
 def pack(text: str) -> str:
@@ -75,25 +82,22 @@ def unpack(page: str) -> dict[str, Any]:
 
 
 def _head(summary: Summary) -> str:
-    """Question, hypothesis, verdicts and what the sweep file says of the result."""
+    """Question, hypothesis and what the sweep file says of the result; the verdicts beside them."""
     header = summary.header
-    name = str(header.get("name") or "study")
-    parts = [f'<p class="kicker">{html.escape(_kicker(summary))}</p>']
-    parts.append(f'<h1 id="question">{html.escape(str(header.get("question") or name))}</h1>')
-    if header.get("hypothesis"):
-        parts.append(f'<p class="hypothesis"><b>Hypothesis.</b> {html.escape(str(header["hypothesis"]))}</p>')
+    words = [
+        f'<p class="kicker">{html.escape(_kicker(summary))}</p>',
+        f'<h1 id="question">{html.escape(str(header.get("question") or header.get("name") or "study"))}</h1>',
+    ]
+    for name, key in (("Hypothesis", "hypothesis"), ("What it says", "says")):
+        if header.get(key):
+            words.append(f'<p class="words"><b>{name}.</b> {html.escape(str(header[key]).strip())}</p>')
+    if header.get("command"):
+        command = html.escape(str(header["command"]))
+        words.append(f'<div class="again"><p class="muted">Run it again</p><pre data-command>{command}</pre></div>')
     cards = [card for data in summary.datasets if (card := _verdict_card(summary, data))]
     if not summary.rows and not summary.tuning:
         cards.append('<p class="card">No run of this study has finished yet.</p>')
-    parts.append(f'<div class="verdicts">{"".join(cards)}</div>')
-    if header.get("says"):
-        parts.append(f'<p class="says"><b>What it says.</b> {html.escape(str(header["says"]).strip())}</p>')
-    if header.get("command"):
-        command = html.escape(str(header["command"]))
-        parts.append(
-            f'<div class="again"><span class="muted">Run it again</span><pre data-command>{command}</pre></div>'
-        )
-    return "\n".join(parts)
+    return f'<div class="words-column">{"".join(words)}</div>\n<div class="verdicts">{"".join(cards)}</div>'
 
 
 def _kicker(summary: Summary) -> str:
@@ -105,40 +109,46 @@ def _kicker(summary: Summary) -> str:
 
 def _verdict_card(summary: Summary, data: str) -> str:
     """The configuration that is best on validation, and what it gains over its scratch twins."""
-    best = summary.best(data)
+    best, tuned = summary.best(data), summary.tuning_of(data)
     on = f" on {html.escape(data)}" if len(summary.datasets) > 1 else ""
-    if best is None:
-        tuned = summary.tuning_of(data)[:1]
-        return f'<div class="card verdict-card">{_tuned(summary, tuned[0], data, on)}</div>' if tuned else ""
-    place = next(number for number, row in enumerate(summary.rows) if row is best)
-    against = best.against("scratch")
-    gain = ""
-    if against is not None and "test/accuracy" in against.differences:
-        found, word = against.differences["test/accuracy"], against.verdicts["test/accuracy"]
-        said = f'<span class="verdict" data-word="{word.word}">{html.escape(str(word))}</span>' if word else ""
-        gain = (
-            f'<p class="gain">{said} <span class="difference">{html.escape(show_difference(found))}</span></p>'
-            f'<p class="muted">test accuracy against its scratch twins, n = {found.n}</p>'
-            f'<div class="interval-plot" data-configuration="{place}"></div>'
-        )
-    told = "".join(f"<p>{_emphasised(text.strip())}</p>" for text in sentences(summary, data))
+    notes = [text for text in sentences(summary, data) if not text.startswith("Best on validation")]
+    if best is not None:
+        among = sum(row.group.has_teacher for row in summary.rows_of(data))
+        notes.insert(0, f"Chosen among {among} on the validation accuracy of the same networks.")
+        said = _winner(f"Best on validation{on}", best, "test/accuracy") + _gain(summary, best)
+    elif tuned:
+        notes = [f"Chosen among {len(tuned)} on validation; nothing in a tuning phase was measured on the test set."]
+        said = _winner(f"Best on validation{on}, in a tuning phase", tuned[0], "validation/accuracy")
+    elif notes:
+        said = f'<p class="muted">No student was taught{on}.</p>'
+    else:
+        return ""
+    told = "".join(f"<p>{_emphasised(text.strip())}</p>" for text in notes)
+    return f'<div class="card verdict-card">{said}<div class="note">{told}</div></div>'
+
+
+def _winner(title: str, row: ResultRow, metric: str) -> str:
+    accuracy = html.escape(show(row.metrics.get(metric)))
     return (
-        f'<div class="card verdict-card"><div><p class="muted">Best on validation{on}</p>'
-        f'<p class="winner">{html.escape(best.group.label)}</p>'
-        f'<p class="muted">test accuracy {html.escape(show(best.metrics.get("test/accuracy")))}, '
-        f"n = {num_units(best)}</p></div>"
-        f'<div>{gain}</div><div class="note">{told}</div></div>'
+        f'<p class="muted">{title}</p><p class="winner">{html.escape(row.group.label)}</p>'
+        f"<p>{metric.replace('/', ' ')} {accuracy}, n = {num_units(row)}</p>"
     )
 
 
-def _tuned(summary: Summary, row: ResultRow, data: str, on: str) -> str:
-    accuracy = html.escape(show(row.metrics["validation/accuracy"]))
+def _gain(summary: Summary, best: ResultRow) -> str:
+    """The paired difference to the scratch twins in numbers, as a verdict, and where the script draws it."""
+    against = best.against("scratch")
+    found = against.differences.get("test/accuracy") if against else None
+    if against is None or found is None:
+        return ""
+    word, smallest = against.verdicts["test/accuracy"], sesoi_of("test/accuracy", summary.header.get("sesoi") or {})
+    said = f'<span class="verdict" data-word="{word.word}">{html.escape(str(word))}</span> ' if word else ""
+    band = f"; the band is the smallest effect of interest, ±{smallest:g}" if smallest else ""
+    place = next(number for number, row in enumerate(summary.rows) if row is best)
     return (
-        f'<div><p class="muted">Best on validation{on}, in a tuning phase</p>'
-        f'<p class="winner">{html.escape(row.group.label)}</p>'
-        f'<p class="muted">validation accuracy {accuracy}, n = {num_units(row)}</p></div><div></div>'
-        f'<div class="note"><p>Chosen among {len(summary.tuning_of(data))}. A tuning phase looks at train and '
-        "validation alone: nothing here was measured on the test set.</p></div>"
+        f'<p class="gain">{said}<span class="difference">{html.escape(show_difference(found))}</span></p>'
+        f'<div class="interval-plot" data-configuration="{place}"></div>'
+        f'<p class="muted">test accuracy against its scratch twins, n = {found.n}{band}</p>'
     )
 
 

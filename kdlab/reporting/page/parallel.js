@@ -12,7 +12,7 @@ const axes = () => {
   const cached = axesCache.get(state.level);
   if (cached) return cached;
   const all = parallelItems(items());
-  const arms = new Set(all.map(armOf)).size > 1 && all.some((item) => item.arm);
+  const arms = all.some((item) => item.role === "student" && item.arm) && new Set(all.map(armOf)).size > 1;
   const ofArms = new Set(Object.values(study.header.arms ?? {}).flat().map((text) => text.split("=")[0].replace(/^[+~]*/, "")));
   const knobs = study.knobs.filter(({ key }) => !(arms && ofArms.has(key)));
   const found = [
@@ -40,24 +40,23 @@ const knobAxis = (key, name, all) => {
 /** Evenly spaced values, in order; grids of T or width double from value to value, so that reads as a log scale. */
 const placesAxis = (key, label, all, read) => {
   const named = (item) => read(item) ?? NONE;
-  const values = [...new Set(all.map(named))].sort((one, other) => (one === NONE) - (other === NONE) || kd.compare(one, other));
-  if (values.length < 2) return null;
-  const place = new Map(values.map((value, number) => [value, number]));
-  const numeric = values.every((value) => value === NONE || isNumber(value));
-  const ordered = numeric ? values : [...values].reverse(); // text reads from the top
-  ordered.forEach((value, number) => place.set(value, number));
+  const values = [...new Set(all.map(named))].filter((value) => value !== NONE).sort(kd.compare);
+  const upwards = values.every(isNumber) ? values : values.reverse(); // text reads from the top
+  const ordered = all.some((item) => named(item) === NONE) ? [NONE, ...upwards] : upwards;
+  if (ordered.length < 2) return null;
+  const place = new Map(ordered.map((value, number) => [value, number]));
   return {
     key, label, values: ordered,
     position: (item) => place.get(named(item)) ?? null,
     say: ([low, high]) => ordered.filter((_, number) => low <= number && number <= high).join(", ") || "nothing",
-    option: { type: "category", data: ordered.map((value) => shorten(value, 16)) },
+    option: { type: "category", data: ordered.map((value) => shorten(value, 16)), axisLabel: { showMinLabel: true, showMaxLabel: true } },
   };
 };
 
 /** A scale of numbers, logarithmic where they span more than a decade and a half. */
 const scaleAxis = (key, label, all, read) => {
   const values = all.map(read).filter((value) => typeof value === "number");
-  if (!values.length) return null;
+  if (new Set(values).size < 2) return null;
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const log = low > 0 && high / low > 30;
   const room = (high - low || Math.abs(high) || 1) * 0.04;
@@ -99,17 +98,19 @@ const parallelOption = () => {
         return kd.tip(item.label, tipRows(item, OUTCOMES()));
       } },
     parallel: {
-      left: narrow ? 40 : 60, right: narrow ? 46 : 70, top: 42, bottom: 20,
+      left: axes()[0].values ? 112 : 60, right: narrow ? 46 : 70, top: 42, bottom: 20,
       parallelAxisDefault: {
         realtime: false,
         nameLocation: "end", nameGap: 16, nameTextStyle: { color: colours.ink, fontSize: 13, fontWeight: 600 },
         axisLine: { lineStyle: { color: colours.soft, width: 1.2 } }, axisTick: { show: false },
         axisLabel: { color: colours.soft, fontSize: 11.5, formatter: (value) => (typeof value === "number" ? kd.number(value, 3) : value),
-          showMinLabel: null },
+          showMinLabel: false, showMaxLabel: false,
+          textBorderColor: kd.colour("surface"), textBorderWidth: 3 },
         areaSelectStyle: { width: 18, borderWidth: 1, borderColor: colours.accent, color: colours.accent, opacity: 0.25 },
       },
     },
-    parallelAxis: axes().map((axis, dim) => ({ dim, id: axis.key, name: axis.label, ...axis.option })),
+    parallelAxis: axes().map((axis, dim) => ({ dim, id: axis.key, name: axis.label, ...axis.option,
+      ...(dim === 0 && axis.values ? { axisLabel: { align: "right", margin: -8, showMinLabel: true, showMaxLabel: true } } : {}) })),
     series: [series(lines.filter((one) => !one.marked), 2), series(lines.filter((one) => one.marked), 3)],
   };
 };
@@ -121,7 +122,7 @@ const parallelFigure = {
   title: "What leads to what",
   wide: true,
   available: () => axes().length > 1 && parallelItems(study.configurations).length > 1,
-  height: () => 380,
+  height: () => Math.max(380, 90 + 15 * Math.max(...axes().map((axis) => axis.values?.length ?? 0))),
   shows: () => `${state.level}|${idsOf(parallelShown())}|${idsOf(compared())}|${idsOf(ticked())}|${JSON.stringify(state.brushes)}`,
   option: parallelOption,
   onBegin: (chart) => {

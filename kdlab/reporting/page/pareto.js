@@ -58,7 +58,8 @@ const paretoOption = () => {
   const { x, y } = paretoRange(all);
   const area = state.area && [[{ coord: [state.area.x[0], state.area.y[0]] }, { coord: [state.area.x[1], state.area.y[1]] }]];
   return {
-    legend: { top: 0, left: 0, itemWidth: 10, itemHeight: 10, data: KINDS.filter(({ kind }) => all.some((item) => item.kind === kind))
+    toolbox: { show: false },
+    legend: { top: 0, right: 0, itemWidth: 10, itemHeight: 10, data: KINDS.filter(({ kind }) => all.some((item) => item.kind === kind))
       .map(({ kind, symbol }) => ({ name: kind, icon: symbol })) },
     grid: { left: 58, right: 24, top: 36, bottom: 48 },
     tooltip: { trigger: "item", confine: true, formatter: ({ data }) => {
@@ -69,9 +70,11 @@ const paretoOption = () => {
       outOfBrush: { colorAlpha: 1 }, inBrush: { colorAlpha: 1 },
       brushStyle: { borderWidth: 1, color: kd.faded(kd.colour("accent"), 0.15), borderColor: kd.colour("accent") } },
     xAxis: { type: "log", name: "p99 latency of one call (ms)", nameLocation: "middle", nameGap: 30, min: x[0], max: x[1],
-      axisLabel: { formatter: (value) => kd.number(value, 2) }, splitLine: { show: true } },
+      axisLabel: { customValues: ticks(x), formatter: (value) => kd.number(value, 2) }, axisTick: { show: true, customValues: ticks(x) },
+      splitLine: { show: false } },
     yAxis: { type: "value", name: `${mainAccuracy()}`, nameLocation: "end", nameGap: 12, nameTextStyle: { align: "left", padding: [0, 0, 0, -48] },
-      min: y[0], max: y[1], axisLabel: { formatter: (value) => kd.fixed(value, 2) }, show: true, axisLine: { show: false } },
+      min: y[0], max: y[1], axisLine: { show: false },
+      axisLabel: { formatter: (value) => kd.fixed(value, 2), showMinLabel: false, showMaxLabel: false } },
     series: [
       { type: "line", step: "end", silent: true, symbol: "none", z: 1, data: steps.map(point), tooltip: { show: false },
         lineStyle: { color: kd.colour("ink"), width: 1.2, type: "dotted" },
@@ -81,6 +84,10 @@ const paretoOption = () => {
     ],
   };
 };
+
+/** 1, 2 and 5 of every decade within a range: a log axis has labels however short it is. */
+const ticks = ([low, high]) => [-6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power))
+  .filter((value) => low <= value && value <= high);
 
 /** Room around the points, and ends of the scale that can be written short. */
 const paretoRange = (all) => {

@@ -25,7 +25,7 @@ const reliabilityOption = () => {
   });
   const top = 10 + 20 * shown.length;
   return {
-    legend: { top: 0, left: 0, orient: "vertical", itemWidth: 16, itemHeight: 8, itemGap: 6, data: shown.map((item) => names.get(item.id)) },
+    legend: { top: 0, left: 0, orient: "vertical", itemWidth: 16, itemHeight: 14, itemGap: 6, data: shown.map((item) => names.get(item.id)) },
     tooltip: { trigger: "item", confine: true, formatter: ({ data }) => kd.tip(study.byId.get(data.id).label, [
       ["mean confidence", kd.fixed(data.value[0])], ["accuracy", kd.fixed(data.value[1])], ["examples", kd.number(data.number)]]) },
     grid: [{ left: 52, right: 16, top: top + 14, height: 236 }, { left: 52, right: 16, top: top + 276, height: 54 }],

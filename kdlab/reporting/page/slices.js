@@ -50,18 +50,18 @@ const slicesOption = () => {
   const room = (kd.byId("slices").clientWidth - 170) / Math.max(1, columns.length);
   const written = room >= 34;
   const scale = mapScale(cells.map(([, , value]) => value));
-  const deep = (value) => Math.abs(value) > 0.6 * Math.max(Math.abs(scale.min), Math.abs(scale.max));
+  const deep = (value) => Math.abs(value) > 0.78 * Math.max(Math.abs(scale.min), Math.abs(scale.max));
   const signed = sliceMetric() === TO_SCRATCH;
   const write = (value) => (signed ? kd.signed(value, room > 50 ? 3 : 2) : kd.fixed(value, room > 44 ? 3 : 2));
   const marks = slots();
   const steep = room < 110;
   return {
-    grid: { left: 128, right: 12, top: steep ? 110 : 44, bottom: 56 },
+    grid: { left: 128, right: steep ? 70 : 12, top: steep ? 110 : 44, bottom: 56 },
     tooltip: { trigger: "item", confine: true, formatter: ({ value: [x, y] }) => kd.tip(columns[x].label, [
       [rows[y], sayCell(columns[x], rows[y])], ["reference", study.slices[rows[y]].reference ?? ""],
       ["accuracy", columns[x].value(`${rows[y]}/accuracy`) === null ? kd.NOTHING : sayInterval(columns[x], `${rows[y]}/accuracy`)]]) },
     xAxis: { type: "category", position: "top", data: columns.map((item) => item.id), axisLine: { show: false },
-      axisLabel: { interval: 0, rotate: steep ? 52 : 0, width: steep ? 120 : room - 8, overflow: steep ? "truncate" : "break",
+      axisLabel: { interval: 0, rotate: steep ? -50 : 0, width: steep ? 120 : room - 8, overflow: steep ? "truncate" : "break",
         hideOverlap: room < 12, formatter: (id) => study.byId.get(id).label,
         color: (id) => (marks.has(id) ? kd.colour("ink") : kd.colour("soft")), fontSize: 11.5 } },
     yAxis: { type: "category", inverse: true, data: rows, axisLine: { show: false },

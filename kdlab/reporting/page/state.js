@@ -42,10 +42,11 @@ const compared = () => (ticked().length ? ticked() : cast());
 const cast = () => {
   const best = study.configurations.find((one) => one.best) ?? study.configurations.find((one) => one.role !== "teacher");
   if (!best) return [];
-  const rows = [best, study.configurations[best.scratch], study.configurations[best.teacher]].filter(Boolean);
-  const unique = [...new Set(rows)];
-  return state.level === "configurations" ? unique : unique.map((one) => one.runs.find((run) => run.status === "finished"))
-    .filter(Boolean);
+  const run = best.runs.find((one) => one.status === "finished");
+  const found = state.level === "configurations"
+    ? [best, study.configurations[best.scratch], study.configurations[best.teacher]]
+    : [run, study.byId.get(run?.twin), study.byId.get(run?.teacher?.id)];
+  return [...new Set(found)].filter(Boolean);
 };
 
 /** Item id -> colour token. Who a run is decides while that colour is free, then the next free one; each is given once,
