@@ -10,6 +10,7 @@ looks free; such a run betrays itself by growing while nobody holds it, and is t
 was begun and has no record.
 """
 
+import errno
 import os
 import re
 import time
@@ -22,7 +23,7 @@ import yaml
 
 from kdlab.errors import UserError
 from kdlab.records.ongoing import Signature, last_values, signature
-from kdlab.records.store import CONFIG, HISTORY, PULLED, RECORD, is_held, read_record
+from kdlab.records.store import CONFIG, HISTORY, PULLED, RECORD, read_record
 
 State = Literal["waiting", "running", "stopped", "failed", "finished"]
 STATES: tuple[State, ...] = ("finished", "running", "waiting", "stopped", "failed")
@@ -201,11 +202,28 @@ def _status(folder: Path) -> tuple[State, str | None]:
 
 
 def _held(root: Path, run_id: str) -> bool | None:
-    """Whether somebody makes this run now; None where the lock cannot be asked."""
+    """Whether somebody makes this run now; None where that cannot be asked (a system or a file system without flock).
+
+    The lock is asked for shared, for reading: boards do not take each other for the maker of a run, and a store that
+    may only be read can be asked too.
+    """
     try:
-        return is_held(root, run_id)
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        lock = os.open(root / "locks" / f"{run_id}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
     except OSError:
         return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    finally:
+        os.close(lock)
+    return False
 
 
 def steps_of(path: Path, role: str) -> int:
