@@ -262,10 +262,15 @@ class Store:
             _remove(aside)
 
 
+def is_run_id(text: str) -> bool:
+    """Whether this is the name of a run: 16 hex digits."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def _run_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    return [entry for entry in root.iterdir() if _RUN_ID.fullmatch(entry.name) and entry.is_dir()]
+    return [entry for entry in root.iterdir() if is_run_id(entry.name) and entry.is_dir()]
 
 
 def _with_record(root: Path) -> list[str]:

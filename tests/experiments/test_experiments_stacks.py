@@ -234,7 +234,7 @@ class Tracker(NullTracker):
     def start(self, *, run_id, **told):
         self.begun.append(run_id)
         run = NullRun()
-        run.finish = lambda summary, *, tables, failed: self.ended.append((run_id, failed))
+        run.finish = lambda summary, *, tables, files, failed: self.ended.append((run_id, failed))
         return run
 
 

@@ -1,4 +1,4 @@
-"""Makes a small store whose runs are mirrored in W&B, in a process of its own: ``mirrored_store.py ROOT MODE COUNT``.
+"""Makes a small store whose runs are mirrored in W&B, in a process of its own: ``ROOT MODE COUNT BEGUN SECONDS``.
 
 Records are made up, all else is real: kdlab's tracker, an unmodified wandb client, memberships, travelling files.
 """
@@ -41,14 +41,18 @@ def made_up(number: int, *, begun: str = "2026-01-02T03:04:05+00:00", failed: bo
     )
 
 
-def main(root: Path, mode: str, count: int, begun: str) -> None:
+def main(root: Path, mode: str, count: int, begun: str, finish_seconds: float) -> None:
     """The store: ``count`` runs open side by side, the last of them failed."""
     store = Store(root)
     records = [made_up(number, begun=begun, failed=number == count - 1) for number in range(count)]
     members = [studies.Member(one.run_id, one.role, "distilled", None, tuple(one.overrides)) for one in records]
     studies.plan(root, STUDY, {"question": "Does it arrive?", "command": "kdlab sweep story", "grid": {}}, members)
     tracker = WandbTracker(
-        mode=mode, project="kdlab", directory=root / "wandb", init_timeout_seconds=5, finish_timeout_seconds=20
+        mode=mode,
+        project="kdlab",
+        directory=root / "wandb",
+        init_timeout_seconds=10,
+        finish_timeout_seconds=finish_seconds,
     )
     runs, histories = [], []
     for one in records:
@@ -70,4 +74,4 @@ def main(root: Path, mode: str, count: int, begun: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *(sys.argv[4:] or ["2026-01-02T03:04:05+00:00"]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], float(sys.argv[5]))

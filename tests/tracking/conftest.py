@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))  # wandbstub
+BEGUN = "2026-01-02T03:04:05+00:00"
 
 
 def _clean_environment(**extra: str) -> dict[str, str]:
@@ -50,11 +51,11 @@ def inspect_run():
 
 @pytest.fixture(scope="session")
 def mirrored():
-    """``mirrored(root, mode="offline", count=3, begun=..., **environment)``: a store whose runs are mirrored."""
+    """``mirrored(root, mode="offline", ..., **environment)``: a store whose runs are mirrored, made in a process."""
 
-    def make(root, *, mode="offline", count=3, begun="2026-01-02T03:04:05+00:00", **environment):
+    def make(root, *, mode="offline", count=3, begun=BEGUN, finish_seconds=40, **environment):
         script = ROOT / "tests" / "support" / "mirrored_store.py"
-        command = [sys.executable, str(script), str(root), mode, str(count), begun]
+        command = [sys.executable, str(script), str(root), mode, str(count), begun, str(finish_seconds)]
         subprocess.run(command, check=True, env=_clean_environment(**environment), timeout=120)
         return root
 
@@ -91,7 +92,7 @@ def kdlab(tmp_path):
         told = {"WANDB_ERROR_REPORTING": "false", "NETRC": str(tmp_path / "netrc")}
         told |= server.env(str(tmp_path / "home")) if server is not None else {}
         command = [sys.executable, "-m", "kdlab.commands.cli", *words]
-        settings = {"cwd": tmp_path, "env": _clean_environment(**told, **(environment or {})), "text": True}
+        settings = {"cwd": tmp_path, "env": _clean_environment(**told | (environment or {})), "text": True}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         process = subprocess.Popen(command, **settings, **pipes)
         if background:

@@ -13,7 +13,7 @@ from typing import Any
 from kdlab.records.identity import identity, run_id
 from kdlab.records.parsing import parse_json
 from kdlab.records.record import RunRecord
-from kdlab.records.store import RECORD
+from kdlab.records.store import RECORD, is_run_id
 from kdlab.records.studies import read_memberships
 from kdlab.tracking.travel import STUDIES
 from kdlab.tracking.wandb.connection import first_line, wandb_errors
@@ -60,6 +60,9 @@ def carried(
     for done, run in enumerate(runs, start=1):
         advance(done, len(runs))
         mine = str(run.config.get("run_id"))
+        if not is_run_id(mine):
+            yield Carried(run.id, mine, {}, f"its config names no run of kdlab's, but {mine[:40]!r}")
+            continue
         try:
             found = server.look(run).files
             if RECORD not in found:

@@ -21,8 +21,8 @@ from kdlab.tracking.wandb.run import WandbRun
 _READ_SECONDS = 60.0
 
 
-def history_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of history that a run's ``.wandb`` file holds, in order; keys of parts of media have a dot.
+def curves_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of history that a run's ``.wandb`` file holds, in order, without the last one, which shows its tables.
 
     Raises:
         OSError: wandb's reader does not read it.
@@ -34,7 +34,8 @@ def history_of(folder: Path) -> list[dict[str, Any]]:
     if done.returncode != 0:
         raise OSError(f"{folder.name} cannot be read: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     records = (json.loads(line) for line in done.stdout.splitlines())
-    return [dict(record["history"]["item"]) for record in records if record["type"] == "history"]
+    rows = [dict(record["history"]["item"]) for record in records if record["type"] == "history"]
+    return [row for row in rows if not any(key.endswith("._type") for key in row)]
 
 
 def send_rest(
@@ -54,7 +55,7 @@ def send_rest(
         folder: where its files lie.
         path: ``entity/project``.
         rows_there: how many rows of its history arrived.
-        tables: its tables, for a run whose last row, which shows them, did not arrive.
+        tables: its tables, for a run whose last row, which shows them, did not arrive or was never written.
         timeout_seconds: how long its beginning and its end may take.
         say: hears what goes wrong.
 
@@ -64,8 +65,8 @@ def send_rest(
     """
     import wandb
 
-    rest = history_of(folder)[rows_there:]
-    curves = [row for row in rest if not any(key.endswith("._type") for key in row)]
+    rest = curves_of(folder)[rows_there:]
+    lacks_tables = rows_there + len(rest) < (note.rows or 0)
     entity, project = path.split("/", 1)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "wandb"  # wandb insists on the name
@@ -84,5 +85,5 @@ def send_rest(
             )
         )
         run = WandbRun(begun, name=note.run_id, directory=directory, say=say)
-        run.replay(curves, config=note.config)
-        run.finish(note.summary or {}, tables=tables if len(curves) < len(rest) else {}, files={}, failed=note.failed)
+        run.replay(rest, config=note.config)
+        run.finish(note.summary or {}, tables=tables if lacks_tables else {}, files={}, failed=note.failed)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,13 @@ _AXES = (STEP, EPOCH, "_timestamp")
 _GIVEN_BY_WANDB = ("_step", "_runtime")
 
 
+@dataclass
+class Outage:
+    """Whether the server was found gone by one of the runs that are open side by side: the others need not try."""
+
+    is_on: bool = False
+
+
 class WandbRun:
     """One W&B run, open until ``finish``; many may be open side by side, each logged in turn.
 
@@ -31,8 +38,17 @@ class WandbRun:
     the file is flushed every ``FLUSH_SECONDS``, nobody sees it later. Every row carries the time it was measured at.
     """
 
-    def __init__(self, begun: "Future[wandb.Run]", *, name: str, directory: Path, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        begun: "Future[wandb.Run]",
+        *,
+        name: str,
+        directory: Path,
+        say: Callable[[str], object],
+        outage: Outage | None = None,
+    ) -> None:
         self._begun, self._name, self._directory, self._say = begun, name, directory, say
+        self._outage = Outage() if outage is None else outage
         self._curves: set[str] = set()
         self._row: dict[str, float] = {}
         self._waiting: list[dict[str, float]] = []
@@ -71,19 +87,25 @@ class WandbRun:
         files: Mapping[str, str],
         failed: bool,
     ) -> None:
-        """Write the flat final numbers, the tables and the files, note all of it, then end the run.
+        """Write the flat final numbers, the files and the tables, note all of it, then end the run.
 
-        Undefined numbers stay empty cells in W&B.
+        Undefined numbers stay empty cells in W&B. While the server is gone a table and an end are each waited for in
+        vain, run after run: so they are left out once one run found it gone. wandb ends what is open, all together and
+        within one limit, when the process ends; the tables follow with a sync.
         """
         run = self._arrived()
         self._send()
         if run is None:
             return
         try:
-            self._attempt(lambda: self._conclude(defined(summary), tables, files))
+            self._attempt(lambda: self._conclude(defined(summary), files))
+            self._rows += bool(tables)
+            if tables and not self._outage.is_on:
+                self._attempt(lambda: self._show(tables))
             self._note(defined(summary), failed=failed)
         finally:
-            self._attempt(lambda: run.finish(exit_code=1 if failed else 0))
+            if not self._outage.is_on:
+                self._attempt(lambda: run.finish(exit_code=1 if failed else 0))
 
     def _send(self) -> None:
         """Hand the row that waits to wandb, as soon as its run has begun."""
@@ -105,7 +127,14 @@ class WandbRun:
         self._run.log(dict(row))
         self._rows += 1
 
-    def _conclude(self, summary: Mapping[str, float], tables: Mapping[str, Table], files: Mapping[str, str]) -> None:
+    def _conclude(self, summary: Mapping[str, float], files: Mapping[str, str]) -> None:
+        self._run.summary.update(dict(summary))
+        for name, text in files.items():
+            path = Path(self._run.dir) / name
+            write_text(path, text)
+            self._run.save(str(path), base_path=self._run.dir, policy="now")
+
+    def _show(self, tables: Mapping[str, Table]) -> None:
         import wandb
 
         shown = {}
@@ -113,14 +142,7 @@ class WandbRun:
             for name, table in tables.items():
                 data: list[Iterable[Any]] = [list(row) for row in table.rows]
                 shown[name] = wandb.Table(columns=list(table.columns), data=data)
-            if shown:
-                self._run.log(shown)
-                self._rows += 1
-        self._run.summary.update(dict(summary))
-        for name, text in files.items():
-            path = Path(self._run.dir) / name
-            write_text(path, text)
-            self._run.save(str(path), base_path=self._run.dir, policy="now")
+            self._run.log(shown)
 
     def _note(self, summary: Mapping[str, float], *, failed: bool) -> None:
         folder = Path(self._run.dir).parent
@@ -143,16 +165,16 @@ class WandbRun:
             return None
 
     def _attempt(self, call: Callable[[], object]) -> None:
-        """Call wandb; where the connection is gone say so, once, and leave the training run alone."""
+        """Call wandb; where the connection is gone say so, once for all runs, and leave the training run alone."""
         try:
             call()
         except wandb_errors() as error:
-            if not self._broken:
+            if not self._broken and not self._outage.is_on:
                 self._say(
-                    f"W&B run {self.id}: {first_line(error)}; the record is not affected. What was mirrored is in "
-                    f"{self._directory} and can be sent with `kdlab sync`"
+                    f"W&B run {self.id}: {first_line(error)}; the record is not affected. What was mirrored of it, and "
+                    f"of the runs open beside it, is in {self._directory} and can be sent with `kdlab sync`"
                 )
-            self._broken = True
+            self._broken = self._outage.is_on = True
 
 
 @contextmanager

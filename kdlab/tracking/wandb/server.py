@@ -80,7 +80,7 @@ class Server:
         Raises:
             WorkFailedError: the server does not answer.
         """
-        self._api.flush()  # it would tell what it was told before
+        self._api.flush()  # type: ignore[no-untyped-call]  # it would tell what it was told before
         try:
             return list(self._api.runs(path, filters=dict(filters), per_page=_PAGE, lazy=False))
         except ValueError as error:

@@ -15,7 +15,7 @@ from kdlab.records.atomic import write_text
 from kdlab.tracking.base import Table
 from kdlab.tracking.wandb.connection import clipped, first_line, is_taken, wandb_errors
 from kdlab.tracking.wandb.note import Note, files_of, read_note, run_folders, write_note
-from kdlab.tracking.wandb.resume import history_of
+from kdlab.tracking.wandb.resume import curves_of
 from kdlab.tracking.wandb.run import defined
 from kdlab.tracking.wandb.server import Remote, Server, lacking, lacking_beside
 from kdlab.tracking.wandb.upload import Parcel, upload
@@ -48,7 +48,7 @@ class Wanted:
     files: Mapping[str, str]
 
 
-@dataclass
+@dataclass(eq=False)
 class Mirrored:
     """A run whose files lie here: what it was told, what its files are, and what of it is at the server."""
 
@@ -156,26 +156,27 @@ def _send(
     for done, run in enumerate(todo):
         if run.note.rows is None:  # killed between its record and its end
             advance("reading", done, len(todo))
-            run.note = replace(run.note, rows=len(history_of(run.folder)))
+            run.note = replace(run.note, rows=len(curves_of(run.folder)) + bool(run.tables))
             write_note(run.folder, run.note)
     _look(todo, server, advance)
     taken = [run for run in todo if run.remote is not None and _is_another(run.note, run.remote)]
     _rename(taken, server, rename)
-    lacking_all = [run for run in todo if run.remote is None]
-    lacking_rest = [run for run in todo if _lacks_rest(run)]
+    absent = [run for run in todo if run.remote is None]
     sending = functools.partial(_upload, directory=directory, stall_seconds=stall_seconds, advance=advance)
-    sending(lacking_all)
-    for done, run in enumerate(lacking_rest):
-        advance("completing", done, len(lacking_rest))
-        _attempt(run, lambda run=run: server.send_rest(run.note, run.folder, _there(run), run.tables, say=say))  # type: ignore[misc]
-    sent = [*lacking_all, *lacking_rest]
-    _look(sent, server, advance)
-    if deleted := [run for run in lacking_all if run.remote is None and any(map(is_taken, run.why))]:
+    sending(absent)
+    _look(absent, server, advance)
+    if deleted := [run for run in absent if run.remote is None and any(map(is_taken, run.why))]:
         _rename(deleted, server, rename)  # W&B takes no id a second time
         sending(deleted)
         _look(deleted, server, advance)
+    lacking_rest = [run for run in todo if _lacks_rest(run) and not run.why]
+    for done, run in enumerate(lacking_rest):
+        advance("completing", done, len(lacking_rest))
+        _attempt(run, lambda run=run: server.send_rest(run.note, run.folder, _there(run), run.tables, say=say))  # type: ignore[misc]
+    _look(lacking_rest, server, advance)
     mended = [run for run in todo if _mend(run, server)]
     _look(mended, server, advance)
+    sent = [run for run in todo if run in absent or run in lacking_rest]
     for run in todo:
         if not run.problems:
             write_note(run.folder, replace(run.note, arrived=run.note.digest(run.files)))

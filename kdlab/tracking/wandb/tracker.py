@@ -27,7 +27,7 @@ from kdlab.tracking.wandb.connection import (
     wandb_errors,
 )
 from kdlab.tracking.wandb.note import Note, write_note
-from kdlab.tracking.wandb.run import EPOCH, STEP, WandbRun
+from kdlab.tracking.wandb.run import EPOCH, STEP, Outage, WandbRun
 
 if TYPE_CHECKING:
     import wandb
@@ -84,6 +84,7 @@ class WandbTracker:
         self._init_timeout, self._finish_timeout = init_timeout_seconds, finish_timeout_seconds
         self._say, self._checked = say, False
         self._given: set[str] = set()
+        self._outage = Outage()
         # wandb is imported and its runs begin on a thread of its own. Offline nobody waits for that. Online it saves
         # seconds too: classes of wandb's look for their docstrings up the whole stack, all loaded modules a frame.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kdlab-wandb")
@@ -125,11 +126,12 @@ class WandbTracker:
         begun: Future[wandb.Run] | None = None
         if self.mode != "offline":
             begun = self._online(ids, run_id, arguments)
+        outage = self._outage if begun is not None else None
         if begun is None:
             wandb_id = next(ids)
             self._given.add(wandb_id)
             begun = self._worker.submit(self._init, wandb_id, run_id, mode="offline", arguments=arguments)
-        return WandbRun(begun, name=run_id, directory=self.directory, say=self._say)
+        return WandbRun(begun, name=run_id, directory=self.directory, say=self._say, outage=outage)
 
     def expect(self, run_id: str | None) -> None:
         """Hear which run answers the agent that started this process; where none did, nothing follows."""
@@ -184,6 +186,7 @@ class WandbTracker:
         except UserError as error:
             self._go_offline(error)
             return None
+        self._outage.is_on = False
         return begun
 
     def _go_offline(self, error: Exception) -> None:
