@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import shutil
@@ -84,20 +85,26 @@ def server():
         assert not stub.unknown
 
 
-@pytest.fixture
-def kdlab(tmp_path):
-    """``kdlab("sync", "store.root=...", server=stub)``: the command in a process of its own."""
+@pytest.fixture(scope="session")
+def command():
+    """``command(folder, "sync", "store.root=...", server=stub)``: a command of kdlab's in a process of its own."""
 
-    def call(*words, server=None, environment=None, background=False):
-        told = {"WANDB_ERROR_REPORTING": "false", "NETRC": str(tmp_path / "netrc")}
-        told |= server.env(str(tmp_path / "home")) if server is not None else {}
-        command = [sys.executable, "-m", "kdlab.commands.cli", *words]
-        settings = {"cwd": tmp_path, "env": _clean_environment(**told | (environment or {})), "text": True}
+    def call(folder, *words, server=None, environment=None, background=False):
+        told = {"WANDB_ERROR_REPORTING": "false", "NETRC": str(folder / "netrc")}
+        told |= server.env(str(folder / "home")) if server is not None else {}
+        arguments = [sys.executable, "-m", "kdlab.commands.cli", *words]
+        settings = {"cwd": folder, "env": _clean_environment(**told | (environment or {})), "text": True}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        process = subprocess.Popen(command, **settings, **pipes)
+        process = subprocess.Popen(arguments, **settings, **pipes)
         if background:
             return process
         out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     return call
+
+
+@pytest.fixture
+def kdlab(tmp_path, command):
+    """``kdlab("sync", ...)``: a command in the folder of this test."""
+    return functools.partial(command, tmp_path)
