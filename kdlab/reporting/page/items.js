@@ -119,6 +119,9 @@ const undefinedReason = (reasons, key) => {
   return "not measured";
 };
 
+/** Six significant digits: enough for what is drawn by hand. */
+const sixDigits = (value) => Number(value.toPrecision(6));
+
 const isNumber = (text) => text !== null && text !== "" && Number.isFinite(Number(text));
 
 /** A knob as a number where it is one. */

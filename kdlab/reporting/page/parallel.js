@@ -115,7 +115,23 @@ const parallelOption = () => {
   };
 };
 
-const sameRanges = (one, other) => JSON.stringify(one ?? []) === JSON.stringify(other ?? []);
+/** What the chart shows as drawn along its axes, and how often that was changed from elsewhere: only then it is drawn
+    anew, since drawing takes away the range under the hand. */
+const drawnRanges = { text: "{}", changes: 0 };
+onChange(() => {
+  if (JSON.stringify(state.brushes) === drawnRanges.text) return;
+  drawnRanges.text = JSON.stringify(state.brushes);
+  drawnRanges.changes += 1;
+});
+
+const onAxisDrawn = (event) => {
+  if (event.restored) return;
+  const ranges = (event.intervals ?? []).map((range) => range.map(sixDigits));
+  const brushes = { ...state.brushes, [event.parallelAxisId]: ranges };
+  if (!ranges.length) delete brushes[event.parallelAxisId];
+  drawnRanges.text = JSON.stringify(brushes);
+  setTimeout(() => change({ brushes })); // not from within the chart, which draws itself just now
+};
 
 const parallelFigure = {
   id: "parallel",
@@ -123,15 +139,10 @@ const parallelFigure = {
   wide: true,
   available: () => axes().length > 1 && parallelItems(study.configurations).length > 1,
   height: () => Math.max(380, 90 + 15 * Math.max(...axes().map((axis) => axis.values?.length ?? 0))),
-  shows: () => `${state.level}|${idsOf(parallelShown())}|${idsOf(compared())}|${idsOf(ticked())}|${JSON.stringify(state.brushes)}`,
+  shows: () => `${state.level}|${idsOf(parallelShown())}|${idsOf(compared())}|${idsOf(ticked())}|${drawnRanges.changes}`,
   option: parallelOption,
   onBegin: (chart) => {
-    chart.on("axisareaselected", (event) => {
-      if (event.restored) return;
-      const key = event.parallelAxisId;
-      const ranges = (event.intervals ?? []).map(([low, high]) => [Number(low.toPrecision(6)), Number(high.toPrecision(6))]);
-      if (!sameRanges(state.brushes[key], ranges)) setTimeout(() => change({ brushes: { ...state.brushes, [key]: ranges } }));
-    });
+    chart.on("axisareaselected", onAxisDrawn);
     chart.on("click", (event) => event.data?.id && change({ open: event.data.id }));
   },
   afterDraw: (chart) => {

@@ -20,18 +20,13 @@ const front = (some) => {
 /** Points inside the area are told apart by those outside being faint. */
 const paretoItems = () => passing("area").filter(hasPoint);
 
-/** Whiskers: the interval of the accuracy, and of the latency where it is the item's own measurement. */
+/** Whiskers, the intervals of the accuracy: one broken line. */
 const whiskers = (some) => ({
-  type: "custom", silent: true, z: 1, encode: { x: 0, y: [1, 2] }, tooltip: { show: false },
-  data: some.map((item) => {
+  type: "line", silent: true, symbol: "none", z: 1, tooltip: { show: false }, lineStyle: { color: kd.colour("soft"), width: 1, opacity: 0.7 },
+  data: some.flatMap((item) => {
     const { low, high } = item.interval(mainAccuracy());
-    return [item.value(LATENCY), low ?? item.value(mainAccuracy()), high ?? item.value(mainAccuracy())];
+    return low === null ? [] : [[item.value(LATENCY), low], [item.value(LATENCY), high], [NaN, NaN]];
   }),
-  renderItem: (_, api) => {
-    const [x, low] = api.coord([api.value(0), api.value(1)]);
-    const [, high] = api.coord([api.value(0), api.value(2)]);
-    return { type: "line", shape: { x1: x, y1: low, x2: x, y2: high }, style: { stroke: kd.colour("soft"), lineWidth: 1, opacity: 0.7 } };
-  },
 });
 
 const paretoOption = () => {
@@ -66,7 +61,8 @@ const paretoOption = () => {
       const item = study.byId.get(data.id);
       return kd.tip(item.label, tipRows(item, [mainAccuracy(), LATENCY, mainEce()]));
     } },
-    brush: { xAxisIndex: 0, yAxisIndex: 0, brushMode: "single", transformable: false, toolbox: [], throttleType: "debounce",
+    brush: { xAxisIndex: 0, yAxisIndex: 0, brushMode: "single", transformable: false,
+      seriesIndex: 0, // it colours the front alone, which has no points: what lies inside is told by this page
       outOfBrush: { colorAlpha: 1 }, inBrush: { colorAlpha: 1 },
       brushStyle: { borderWidth: 1, color: kd.faded(kd.colour("accent"), 0.15), borderColor: kd.colour("accent") } },
     xAxis: { type: "log", name: "p99 latency of one call (ms)", nameLocation: "middle", nameGap: 30, min: x[0], max: x[1],
@@ -142,5 +138,3 @@ const paretoFigure = {
     rows: kd.sorted(shownItems().filter(hasPoint), [{ key: "x", value: (item) => point(item)[0] }], { key: "x" }),
   }),
 };
-
-const sixDigits = (value) => Number(value.toPrecision(6));
