@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 test check: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check format bench studies lock clean
+.PHONY: help install quickstart test check format bench pictures studies lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ format: $(STAMP) ## let ruff mend what it can
 bench: $(STAMP) ## measure the speed table into reports/benchmarks (half an hour), then what is too long for a test
 	$(BIN)/python tests/benchmarks/speed.py $(FIGURES)
 	$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
+
+pictures: $(STAMP) ## the pictures of README's "Compare runs", from real runs (needs chromium and tmux)
+	$(BIN)/python tests/benchmarks/pictures.py
 
 studies: $(STAMP) ## run every committed study again (resumes where it stopped) and rebuild all reports
 	$(BIN)/kdlab sweep temperature_alpha
