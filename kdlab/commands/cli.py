@@ -59,7 +59,7 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 #: The commands that train nothing: module and function.
 _READING = {
-    "evaluate": ("reading", "evaluate"),
+    "evaluate": ("evaluating", "evaluate"),
     "report": ("reports", "report"),
     "list": ("listing.command", "list_runs"),
     "sync": ("sync", "sync"),

@@ -110,7 +110,7 @@ def test_the_package_imports_nothing_by_itself():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-@pytest.mark.parametrize("modules", ["kdlab.commands.jobs, kdlab.commands.sweeping", "kdlab.commands.reading"])
+@pytest.mark.parametrize("modules", ["kdlab.commands.jobs, kdlab.commands.sweeping", "kdlab.commands.evaluating"])
 def test_no_command_pays_for_what_it_does_not_use(modules):
     import subprocess
     import sys
