@@ -16,7 +16,7 @@ const memberRow = (view) => () => {
     view.tick(shown, tick.checked);
     update(shown);
   });
-  name.addEventListener("click", () => view.open(shown.id, name));
+  name.addEventListener("click", () => view.open(shown.id));
   const update = (row) => {
     shown = row;
     const called = row.label || row.id;
@@ -44,7 +44,7 @@ const stepsText = ({ step, steps }) => {
 const accuracyText = ({ accuracy, set }) =>
   accuracy === null || accuracy === undefined ? kd.NOTHING : `${kd.fixed(accuracy)}${set === "validation" ? " v" : ""}`;
 
-/** The list; `view` has `name`, `ticked`, `tick(row, on)` and `open(id, button)`. */
+/** The list; `view` has `name`, `planned` (whether there are any), `ticked`, `tick(row, on)` and `open(id)`. */
 const membersPart = (view) => {
   const asked = { state: "", text: "", page: 0 };
   const chips = new Map(["", ...STATES].map((state) => {
@@ -74,8 +74,10 @@ const membersPart = (view) => {
     kd.element("div", { class: "toolbar" }, [...chips.values()].map(({ chip }) => chip), search),
     frame, pages);
 
-  const address = () =>
-    `/api/members/${encodeURI(view.name)}?${new URLSearchParams({ state: asked.state, text: asked.text, page: asked.page })}`;
+  const address = () => {
+    const query = new URLSearchParams({ state: asked.state, text: asked.text, page: asked.page });
+    return view.planned ? `/api/members/${encodeURI(view.name)}?${query}` : null;
+  };
   const show = (answer, status) => {
     if (status !== 200) return;
     asked.page = answer.page;

@@ -61,8 +61,15 @@ class Handlers:
         return _json(request, self.board.overview)
 
     def study(self, request: "Request") -> "Response":
-        """One study."""
-        return _json(request, lambda: self.board.study(_name(request)))
+        """One study; ``{"waiting": why}`` where nobody planned it yet: a page may wait for its sweep to start."""
+
+        def found() -> dict[str, Any]:
+            try:
+                return self.board.study(_name(request))
+            except UserError as error:
+                return {"waiting": str(error)}
+
+        return _json(request, found)
 
     def members(self, request: "Request") -> "Response":
         """A page of the members of a study: ``?state=failed&text=seed=1&page=0``."""

@@ -2,7 +2,7 @@
 
 const showStudy = (content, name) => {
   document.title = `${name} · kdlab board`;
-  const view = { name, ticked: new Map() };
+  const view = { name, ticked: new Map(), planned: false };
   const drawer = runDrawer(view);
   view.open = drawer.open;
   const lead = leadPart(name);
@@ -26,10 +26,11 @@ const showStudy = (content, name) => {
   const body = kd.element("div", { class: "study-body", hidden: true }, columns, failures.element, curves.element, results.element, members.element);
   content.replaceChildren(lead.element, body);
   let told = null;
-  follow(() => `/api/study/${encodeURI(name)}`, (study, status) => {
-    lead.update(study, status);
-    body.hidden = status !== 200;
-    if (status !== 200) return;
+  follow(() => `/api/study/${encodeURI(name)}`, (study) => {
+    lead.update(study);
+    body.hidden = Boolean(study.waiting);
+    if (study.waiting) return;
+    view.planned = study.total > 0;
     for (const part of [columns, curves.element, members.element]) part.hidden = !study.total; // known from its report alone
     for (const part of [arms, running, failures, curves, results]) part.update(study);
     columns.classList.toggle("quiet", !study.counts.running);
@@ -44,6 +45,7 @@ const leadPart = (name) => {
   const title = kd.element("h1", {}, name);
   const hypothesis = kd.element("p", { class: "hypothesis" });
   const facts = kd.element("p", { class: "muted" });
+  const waiting = kd.element("p", { hidden: true });
   const problem = kd.element("p", { class: "problem", hidden: true });
   const share = kd.element("span", { class: "share" });
   const when = going(progressWords, { class: "when" });
@@ -56,13 +58,15 @@ const leadPart = (name) => {
     meter.element, words.element, command);
   const element = kd.element("div", { class: "lead" },
     kd.element("nav", { "aria-label": "Where you are" }, kd.element("a", { href: "/" }, "Studies"), " / ", kd.element("span", {}, name)),
-    title, hypothesis, facts, problem, progress);
+    title, hypothesis, facts, waiting, problem, progress);
   let shownCommand = null;
-  const update = (study, status) => {
-    setText(problem, (status === 200 ? study.problem : study.error) ?? "");
-    problem.hidden = !problem.textContent;
-    progress.hidden = status !== 200;
-    if (status !== 200) return;
+  const update = (study) => {
+    setText(waiting, study.waiting ? `${study.waiting}. This page fills by itself when its sweep starts.` : "");
+    waiting.hidden = !study.waiting;
+    setText(problem, study.problem ?? "");
+    problem.hidden = !study.problem;
+    progress.hidden = Boolean(study.waiting);
+    if (study.waiting) return;
     setText(title, study.question || name);
     setText(hypothesis, study.hypothesis ?? "");
     hypothesis.hidden = !study.hypothesis;

@@ -131,13 +131,13 @@ class Listening:
 
 
 @contextmanager
-def listening(app):
-    """The application behind a real server."""
+def listening(app, *, port=0):
+    """The application behind a real server, on a free port unless one is given."""
     import uvicorn
 
     from kdlab.board.serving import listen
 
-    bound = listen("127.0.0.1", 0)
+    bound = listen("127.0.0.1", port)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()

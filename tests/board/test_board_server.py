@@ -73,6 +73,7 @@ def test_pages_are_the_same_shell(ask, path):
 
 
 def test_data(ask):
+    assert "no study 'qestion'" in ask.json("/api/study/qestion")["waiting"]
     assert [study["name"] for study in ask.json("/api/studies")["studies"]] == ["deep/er", "question"]
     assert ask.json("/api/study/question")["counts"]["finished"] == 1
     assert ask.json("/api/members/question?state=finished")["rows"][0]["id"] == RUN
@@ -115,7 +116,7 @@ def test_files(ask, path, kind, text):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/api/study/qestion", "no study 'qestion'"),
+        ("/api/members/qestion", "no study 'qestion'"),
         ("/api/members/question?state=odd", "state = 'odd'; allowed: finished"),
         ("/api/members/question?page=-1", "page = '-1'"),
         ("/api/members/question?page=%C2%B2", "page = '\u00b2'"),
