@@ -64,7 +64,7 @@ def test_a_server_that_goes_away_is_told_and_the_rest_arrives_later(copied, serv
         return "drop" if posts.count("filestream") > 2 else None
 
     server.fault = gone_after_two
-    first = kdlab("sync", ROOT_IS, "tracker.sync_timeout_seconds=3", "tracker.init_timeout_seconds=3", server=server)
+    first = kdlab("sync", ROOT_IS, "tracker.sync_timeout_seconds=2", "tracker.init_timeout_seconds=2", server=server)
     assert first.returncode == 1
     assert "kdlab:" in first.stderr
     assert "Traceback" not in first.stderr
@@ -75,7 +75,7 @@ def test_a_server_that_goes_away_is_told_and_the_rest_arrives_later(copied, serv
 
 
 def test_files_that_do_not_arrive_are_named(copied, server, kdlab):
-    server.fault = lambda kind, name: 500 if kind == "file" and name in ("record.json", "studies.json") else None
+    server.fault = lambda kind, name: 403 if kind == "file" and name in ("record.json", "studies.json") else None
     first = kdlab("sync", ROOT_IS, "tracker.sync_timeout_seconds=5", server=server)
     assert first.returncode == 1
     assert re.search(rf"{RUNS[0]} lacks .*files \(.*record\.json", first.stderr)
