@@ -9,9 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """The browser, started once; Debian's chromium driven by Playwright, without a download."""
+    """The browser, started once for a module; Debian's chromium driven by Playwright, without a download.
+
+    Not for the whole session: a second Playwright cannot begin in a thread that has one, nor can asyncio run there.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="pages are tested with playwright")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
@@ -49,6 +52,7 @@ def open_page(chromium, address, *, width=1280, height=900, **context):
     """A page in a fresh context, with what it said as ``page.heard``; it must not have complained when it closes."""
     with chromium.new_context(viewport={"width": width, "height": height}, **context) as made:
         page = made.new_page()
+        page.set_default_timeout(10_000)
         page.heard = Heard().listen(page)
         page.goto(address)
         yield page

@@ -38,7 +38,7 @@ def configurations(
                 "data": group.data,
                 "role": group.role,
                 "quality": group.quality,
-                "arm": ", ".join(group.arms) or None,
+                "arms": list(group.arms),
                 "phase": group.phase,
                 "knobs": dict(group.knobs),
                 "n": num_units(row),

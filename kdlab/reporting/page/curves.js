@@ -33,12 +33,14 @@ const curveSeries = (item, thin) => {
   return [...singles, ...bands, line(pairs([steps, means]), {}, { endLabel: endLabel(item, colour), z: 4, id: item.id })];
 };
 
-const endLabel = (item, colour) => ({ show: true, formatter: shorten(item.label, 26), color: colour, fontSize: 11.5, distance: 6 });
+const isWide = () => kd.byId("curves").clientWidth > 520;
+
+const endLabel = (item, colour) => ({ show: isWide(), formatter: shorten(item.label, 26), color: colour, fontSize: 11.5, distance: 6 });
 
 const curvesOption = () => {
   const shown = compared().filter(withCurve);
   const lines = shown.reduce((sum, item) => sum + (item.runs?.length ?? 1), 0);
-  const wide = kd.byId("curves").clientWidth > 520;
+  const wide = isWide();
   return {
     legend: wide ? { show: false } : { top: 0, left: 0, type: "plain", data: [...new Set(shown.map((item) => item.label))] },
     grid: { left: 58, right: wide ? 190 : 16, top: wide ? 24 : 30 + 22 * Math.min(shown.length, 8), bottom: 46 },

@@ -52,12 +52,13 @@ def payload(summary: Summary) -> dict[str, Any]:
     detail, left_out = _detail(summary, set(slices))
     metrics, curves = _metrics(summary, set(slices), detail), _curves(summary, detail)
     varied = varied_knobs((group for group in groups if group.role != "teacher"), header=summary.header)
+    names = short_names(varied)
     return {
         "study": {name: summary.header.get(name) for name in HEADER} | {"level": summary.level},
         "left_out": [*ALWAYS_LEFT_OUT, *left_out],
         "datasets": summary.datasets,
         "failed": summary.failed,
-        "knobs": [{"key": key, "name": name} for key, name in short_names(varied).items()],
+        "knobs": [{"key": key, "name": names[key]} for key in varied],
         "keys": _catalogue(sorted({*metrics, *(key for row in rows for key in row.metrics)})),
         "slices": slices,
         "num_runs": len(summary.by_id),

@@ -20,7 +20,12 @@ const buildExplorer = (section) => {
   addEventListener("beforeprint", drawPrinted);
 };
 
+/** What changes nothing in the table; drawn anew it would lose its focus. */
+const ELSEWHERE = ["open", "curve", "slice"];
+
 const drawExplorer = (changes) => {
+  const names = Object.keys(changes);
+  if (names.length && names.every((name) => ELSEWHERE.includes(name))) return;
   const all = sortedShown();
   drawTabs();
   drawFacets();
@@ -40,7 +45,7 @@ const isWhole = (total) => wholeTable || total <= 1.5 * PAGE_SIZE;
 const pageOf = (all) => (isWhole(all.length) ? all : all.slice(state.page * PAGE_SIZE, (state.page + 1) * PAGE_SIZE));
 
 const drawRows = (all) => {
-  const focused = document.activeElement?.dataset.tick ?? document.activeElement?.dataset.open;
+  const { tick: box, open: named } = document.activeElement?.dataset ?? {};
   const scrolled = frame.scrollLeft;
   if (!all.length) {
     const text = items().length ? "Nothing passes all filters." : "No run of this study has finished yet.";
@@ -60,7 +65,8 @@ const drawRows = (all) => {
       "data-status": item.status }),
   });
   frame.scrollLeft = scrolled;
-  if (focused) frame.querySelector(`[data-tick="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  const focused = box ? `[data-tick="${CSS.escape(box)}"]` : named && `[data-open="${CSS.escape(named)}"]`;
+  if (focused) frame.querySelector(focused)?.focus({ preventScroll: true });
 };
 
 /** Ticks, names and rows are heard here, once for the whole table. */
@@ -154,7 +160,9 @@ const drawTicks = () => {
   const known = compared();
   const words = chosen.length
     ? `Comparing ${chosen.length}:`
-    : known.length ? "Comparing the best on validation, its scratch twins and its teacher; tick rows to choose others:" : "";
+    : known.some((one) => one.best || one.configurations?.some((own) => own.best))
+      ? "Comparing the best on validation, its scratch twins and its teacher; tick rows to choose others:"
+      : known.length ? "Shown below; tick rows to choose others:" : "";
   const shown = known.slice(0, 8).map((item) => kd.element("button", { type: "button", class: "chip", "data-open-chip": item.id,
     onclick: () => change({ open: item.id }) }, kd.element("span", { class: "swatch", colour: colourOf(item) }), item.label));
   kd.byId("ticks").replaceChildren(kd.element("span", { class: "muted" }, words), ...shown,
@@ -198,9 +206,17 @@ const drawPages = (total) => {
       wholeTable ? `${PAGE_SIZE} at a time` : "All on one page"));
 };
 
-/** On paper: the configurations, without the columns that are only for the screen. */
+/** On paper: the configurations that are shown, with as many columns as a sheet takes. */
+const PAPER_METRICS = 3;
 const drawPrinted = () => {
-  if (state.level === "configurations") return kd.byId("printed").replaceChildren();
-  const columns = configurationColumns().filter((column) => column.key !== "tick");
-  return kd.drawTable(kd.byId("printed"), { columns, rows: study.configurations });
+  const difference = differenceColumns("scratch").map((column) => ({ ...column, cell: (one) => {
+    const found = one.against("scratch")?.metrics["test/accuracy"];
+    return column.number ? found?.text : kd.verdict(found?.verdict);
+  } }));
+  const known = study.configurations.some((one) => one.against("scratch")) ? difference : [];
+  const [main, ...others] = defaultMetrics().filter((key) => key !== "latency/p50_ms").slice(0, PAPER_METRICS).map(metricColumn);
+  kd.drawTable(kd.byId("printed"), {
+    columns: [nameColumn("Setting"), { key: "n", label: "n", number: true, value: (one) => one.n }, main, ...known, ...others].filter(Boolean),
+    rows: state.level === "configurations" ? sortedShown() : study.configurations,
+  });
 };

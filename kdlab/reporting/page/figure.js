@@ -10,7 +10,7 @@ const buildFigures = (section, described) => {
   section.append(kd.element("h2", { class: "visually-hidden" }, "Figures"),
     kd.element("div", { class: "figure-grid" }, described.filter((one) => one.available()).map(buildFigure)));
   if (missing.length) {
-    section.append(kd.element("p", { class: "note" }, `Not drawn, because no run here has the numbers for it: ${missing.join("; ")}.`));
+    section.append(kd.element("p", { class: "note" }, `Not drawn, for want of numbers or of something to compare: ${missing.join("; ")}.`));
   }
   onChange(() => figures.forEach((one) => one.refresh()));
   kd.onTheme(() => figures.forEach((one) => (one.drawn = null)));

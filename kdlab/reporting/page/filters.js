@@ -11,10 +11,13 @@ const FACETS = [
 
 const ROLES = ["student", "scratch", "teacher"];
 
+/** An item may stand in several arms. */
+const facetValues = (item, key) => (key === "arm" ? item.arms : [item[key]].filter(Boolean));
+
 /** Value -> number of items, of every facet that tells items apart. */
 const facetCounts = () => FACETS.map((facet) => {
   const counts = new Map();
-  for (const item of items()) if (item[facet.key]) counts.set(item[facet.key], (counts.get(item[facet.key]) ?? 0) + 1);
+  for (const value of items().flatMap((item) => facetValues(item, facet.key))) counts.set(value, (counts.get(value) ?? 0) + 1);
   return { ...facet, counts };
 }).filter(({ key, counts }) => counts.size > 1 && !(key === "arm" && [...counts.keys()].every((arm) => ROLES.includes(arm))));
 
@@ -56,7 +59,7 @@ const searchText = (item) => {
 
 const matchesQuery = (item) => state.query.split(/\s+/).filter(Boolean).every((word) => matchesWord(item, word));
 
-const matchesFacets = (item) => Object.entries(state.facets).every(([key, values]) => !values.length || values.includes(item[key]));
+const matchesFacets = (item) => Object.entries(state.facets).every(([key, values]) => !values.length || facetValues(item, key).some((value) => values.includes(value)));
 
 const matchesBrushes = (item) => Object.entries(state.brushes).every(([key, ranges]) => {
   const axis = axisOf(key);

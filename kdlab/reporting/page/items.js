@@ -20,7 +20,9 @@ const kindOf = (item) => (item.role === "student" && item.quality === "uniform" 
 
 /** Everything the page knows, from its payload. */
 const readStudy = (data) => {
-  const configurations = data.configurations.map(makeConfiguration);
+  const several = data.datasets.length > 1; // then a label is told with its data
+  const configurations = data.configurations.map((one, place) =>
+    makeConfiguration({ ...one, label: several ? `${one.label} on ${one.data}` : one.label }, place));
   const runs = makeRuns(data.runs, data.num_runs, configurations);
   const order = (run) => run.configurations[0]?.place ?? configurations.length;
   runs.sort((one, other) => order(one) - order(other) || one.seed - other.seed);
@@ -37,6 +39,7 @@ const makeConfiguration = (one, place) => ({
   id: `c${place}`,
   place,
   kind: kindOf(one),
+  arm: one.arms.join(", ") || null,
   status: one.failed ? "some failed" : "finished",
   runs: [],
   value: (key) => one.metrics[key]?.[0] ?? null,
@@ -83,8 +86,8 @@ const makeRuns = (columns, length, configurations) => {
       configurations: own,
       kind: kindOf(row),
       seeds: { student: seed.student[place], teacher: seed.teacher[place], data: seed.data[place] },
-      arm: joined(row.members.map((member) => member.arm)),
-      phase: joined(row.members.map((member) => member.phase)),
+      arms: distinct(row.members.map((member) => member.arm)),
+      phase: distinct(row.members.map((member) => member.phase)).join(", ") || null,
       value: (key) => numbers[key]?.[place] ?? null,
       interval: (key) => runInterval(numbers, key, place),
       shown: (key) => showNumber(key, numbers[key]?.[place] ?? null),
@@ -94,13 +97,14 @@ const makeRuns = (columns, length, configurations) => {
       curve: (key) => (lines[key]?.values[place].length ? [lines[key].steps[place], lines[key].values[place]] : null),
       bins: row.bins ?? null,
     };
+    run.arm = run.arms.join(", ") || null;
     run.seed = row.role === "teacher" ? run.seeds.teacher : run.seeds.student;
     run.label = `${own[0]?.label ?? row.role}${run.seed === null ? "" : ` · seed ${run.seed}`}`;
     return run;
   });
 };
 
-const joined = (words) => [...new Set(words.filter(Boolean))].sort().join(", ") || null;
+const distinct = (words) => [...new Set(words.filter(Boolean))].sort(kd.compare);
 
 /** The value on which all agree, else nothing. */
 const agreed = (values) => (new Set(values).size === 1 ? values[0] : null);

@@ -27,6 +27,7 @@ const begin = async () => {
   kd.byId("explorer").hidden = false;
   buildExplorer(kd.byId("explorer"));
   kd.byId("loading").hidden = true;
+  performance.mark("kdlab-table");
   await loadLibrary();
   kd.byId("figures").hidden = false;
   buildFigures(kd.byId("figures"), [parallelFigure, paretoFigure, reliabilityFigure, slicesFigure, curvesFigure]);
@@ -35,6 +36,7 @@ const begin = async () => {
     readAddress();
     change({ open: state.open });
   });
+  performance.mark("kdlab-figures");
   document.documentElement.dataset.ready = "";
 };
 

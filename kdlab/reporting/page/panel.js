@@ -6,6 +6,8 @@ const buildPanel = (dialog) => {
   dialog.addEventListener("close", () => {
     panelCharts.splice(0).forEach((made) => made.remove());
     if (state.open) change({ open: null });
+    const gone = document.activeElement === document.body; // a tick in the panel drew the table anew
+    if (gone && opener) document.querySelector(`[data-open="${CSS.escape(opener)}"]`)?.focus();
   });
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // on the shade beside it
@@ -15,6 +17,7 @@ const buildPanel = (dialog) => {
 };
 
 const panelCharts = [];
+let opener = null; // the item whose row the panel was opened from
 
 const showPanel = (dialog) => {
   const item = study.byId.get(state.open);
@@ -33,7 +36,10 @@ const showPanel = (dialog) => {
       kd.element("div", {}, kd.element("p", { class: "muted" }, item.level === "runs" ? `Run ${item.run_id}` : "Configuration"),
         kd.element("h2", { id: "panel-title", tabindex: "-1" }, item.label)), toggle, close),
     kd.element("div", { class: "panel-body" }, item.level === "runs" ? runPanel(item) : configurationPanel(item)));
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    opener = item.id;
+    dialog.showModal();
+  }
   dialog.scrollTop = 0;
   kd.byId("panel-title").focus();
   panelCharts.forEach((made) => made.draw());
@@ -161,18 +167,20 @@ const metricTable = (rows) => {
 };
 
 const sliceTable = (item, slices, keys) => {
-  const quantities = [...new Set(keys.filter((key) => slices.some((name) => key.startsWith(`${name}/`))).map((key) => key.slice(key.lastIndexOf("/") + 1)))]
-    .filter((part) => slices.some((name) => item.value(`${name}/${part}`) !== null))
-    .sort((one, other) => (other === "gap") - (one === "gap") || (other === "accuracy") - (one === "accuracy") || kd.compare(one, other));
+  const all = [...new Set(keys.filter((key) => slices.some((name) => key.startsWith(`${name}/`))).map((key) => key.slice(key.lastIndexOf("/") + 1)))];
+  const some = (quantity) => slices.some((name) => item.value(`${name}/${quantity}`) !== null);
+  const words = (quantity) => quantity.replaceAll("_", " ");
+  const missing = all.filter((quantity) => !some(quantity)).map((quantity) => `${words(quantity)} (${item.reason(`${slices[0]}/${quantity}`)})`);
+  const quantities = all.filter(some).sort((one, other) => (other === "gap") - (one === "gap") || (other === "accuracy") - (one === "accuracy") || kd.compare(one, other));
   const frame = kd.element("div", { class: "table-frame" });
   kd.drawTable(frame, { rows: slices, columns: [
     { key: "slice", label: "Slice", header: true, value: (name) => name, cell: (name) => [name, study.slices[name].ood ? "" : kd.element("span", { class: "muted" }, " (not OOD)")] },
-    ...quantities.map((quantity) => ({ key: quantity, label: quantity.replaceAll("_", " "), title: meaningOf(`${slices[0]}/${quantity}`), number: true,
+    ...quantities.map((quantity) => ({ key: quantity, label: words(quantity), title: meaningOf(`${slices[0]}/${quantity}`), number: true,
       value: (name) => item.value(`${name}/${quantity}`), cell: (name) => (item.value(`${name}/${quantity}`) === null
         ? kd.element("span", { class: "muted", title: item.reason(`${name}/${quantity}`) }, kd.NOTHING) : item.shown(`${name}/${quantity}`)) })),
     { key: "reference", label: "Reference", value: (name) => study.slices[name].reference },
   ] });
-  return frame;
+  return [frame, missing.length > 0 && kd.element("p", { class: "note" }, `Undefined on every slice: ${missing.join("; ")}.`)];
 };
 
 /** A config as a tree that folds. */

@@ -15,8 +15,10 @@ const reliabilityOption = () => {
   const common = { axisLine: { show: false } };
   const share = (value) => `${Math.round(value * 100)} %`;
   const line = (item) => ({
-    type: "line", name: names.get(item.id), symbol: "circle", symbolSize: 6, color: colourOf(item), lineStyle: { width: 2 },
-    data: filledBins(item.bins).map(({ confidence, accuracy, number }) => ({ value: [confidence, accuracy], id: item.id, number })),
+    type: "line", name: names.get(item.id), symbol: "circle", color: colourOf(item), lineStyle: { width: 2 },
+    symbolSize: (_, { data }) => 4 + 9 * Math.sqrt(data.share), // a bin of few examples is a small point
+    data: filledBins(item.bins).map(({ confidence, accuracy, number }) => ({ value: [confidence, accuracy], id: item.id, number,
+      share: number / total(item.bins) })),
   });
   const counts = (item) => ({
     type: "line", step: "middle", name: names.get(item.id), xAxisIndex: 1, yAxisIndex: 1, symbol: "none", color: colourOf(item),
@@ -52,7 +54,7 @@ const reliabilityFigure = {
   shows: () => `${state.level}|${idsOf(withBins())}`,
   option: reliabilityOption,
   caption: () => "Accuracy against mean confidence in 15 equal-width bins" + (state.level === "runs" ? "" : ", pooled over seeds") +
-    "; below the dashed line a network is over-confident, above it under-confident. Under it, the share of the test set in each bin." +
+    "; the larger a point, the more examples. Below the dashed line a network is over-confident, above it under-confident. Under it, the share of the test set in each bin." +
     (compared().length > MOST_LINES ? ` The first ${MOST_LINES} of ${compared().length} are drawn.` : ""),
   numbers: () => ({
     columns: [
