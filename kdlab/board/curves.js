@@ -3,7 +3,7 @@
 const MOST_FOLLOWED = 12;
 const MOST_NAMED = 10;
 /** Runs of one arm have its colour; up to so many lines each has a pattern of its own, further ones repeat them. */
-const PATTERNS = [[], [7, 4], [2, 3], [10, 3, 2, 3]];
+const PATTERNS = [[], [7, 4], [2, 3], [10, 3, 2, 3], [16, 4], [10, 3, 2, 3, 2, 3]];
 const USUAL_KEYS = ["validation/accuracy", "train/loss", "validation/nll"];
 
 /** The part with the chart; `view` has `ticked` (id -> row) and `untick()`. */

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kdlab.errors import UserError
 from kdlab.records.history import HistoryRow, decimate
-from kdlab.records.ongoing import signature
-from kdlab.records.store import CONFIG, HISTORY, PULLED, read_record
+from kdlab.records.ongoing import Signature, signature
+from kdlab.records.store import CONFIG, HISTORY, PULLED, RECORD, read_record
 
 MOST_POINTS = 240
 MOST_KEPT = 256
@@ -40,7 +40,8 @@ class Curves:
         folder = self._root / run_id
         written, begun = signature(folder / HISTORY), signature(folder / CONFIG)
         if written is None:
-            return _pulled(self._root / PULLED / run_id)
+            pulled = self._root / PULLED / run_id
+            return _pulled(pulled, signature(pulled / RECORD))
         file = written[2], begun[0] if begun is not None else 0
         with self._lock:
             tail = self._tails.get(run_id)
@@ -72,7 +73,7 @@ def _read_on(path: Path, tail: _Tail) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _pulled(folder: Path) -> dict[str, Curve]:
+def _pulled(folder: Path, _: Signature) -> dict[str, Curve]:
     """The curves of a record that came from another machine, without its history."""
     try:
         record = read_record(folder)

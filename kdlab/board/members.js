@@ -109,5 +109,5 @@ const membersPart = (view) => {
   const redraw = () => {
     for (const made of body.kept?.values() ?? []) made.redraw();
   };
-  return { element, redraw };
+  return { element, redraw, again: following.now };
 };

@@ -1,7 +1,7 @@
 """Results so far: the report's own tables over the runs that are there, made in memory when somebody asks."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,5 +33,18 @@ def _table(summary: Summary, data: str) -> Mapping[str, Any]:
     table = results_table(summary, data)
     if not table.rows:  # a tuning phase looks at validation alone
         table = tuning_table(summary, data)
-    rows = [list(row) for row in table.rows[:MOST_ROWS]]
-    return {"data": data, "title": table.title, "columns": list(table.columns), "rows": rows, "all": len(table.rows)}
+    order = _gains_first(table.columns)
+    rows = [[row[at] for at in order] for row in table.rows[:MOST_ROWS]]
+    columns = [table.columns[at] for at in order]
+    return {"data": data, "title": table.title, "columns": columns, "rows": rows, "all": len(table.rows)}
+
+
+def _gains_first(columns: Sequence[str]) -> list[int]:
+    """The places of columns with gains and verdicts behind the accuracy: a screen is narrower than the table.
+
+    >>> _gains_first(["Setting", "n", "Accuracy", "ECE", "Δ accuracy to scratch", "Verdict"])
+    [0, 1, 2, 4, 5, 3]
+    """
+    gains = next((at for at, name in enumerate(columns) if name.startswith("Δ")), len(columns))
+    accuracy = columns.index("Accuracy") + 1 if "Accuracy" in columns else gains
+    return [*range(accuracy), *range(gains, len(columns)), *range(accuracy, gains)]

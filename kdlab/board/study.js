@@ -30,7 +30,10 @@ const showStudy = (content, name) => {
     lead.update(study);
     body.hidden = Boolean(study.waiting);
     if (study.waiting) return;
-    view.planned = study.total > 0;
+    if (!view.planned && study.total) {
+      view.planned = true;
+      members.again();
+    }
     for (const part of [columns, curves.element, members.element]) part.hidden = !study.total; // known from its report alone
     for (const part of [arms, running, failures, curves, results]) part.update(study);
     columns.classList.toggle("quiet", !study.counts.running);
@@ -81,7 +84,7 @@ const leadPart = (name) => {
     report.hidden = !study.reported && !study.counts.finished;
     const wanted = study.total > study.counts.finished && !study.counts.running ? study.command : null;
     if (wanted !== shownCommand) {
-      command.replaceChildren(...(wanted ? [kd.element("p", {}, "Nothing runs. What is missing runs with:"), kd.command(wanted)] : []));
+      command.replaceChildren(...(wanted ? [kd.element("p", {}, "No run goes on at the moment. This makes what is missing:"), kd.command(wanted)] : []));
       command.hidden = !wanted;
       shownCommand = wanted;
     }

@@ -54,6 +54,8 @@ def test_a_pulled_run_has_the_curves_of_its_record(curves, shelf):
     record = record_of(0, curves={"train/loss": [[1, 2.0]]})
     (folder / "record.json").write_text(json.dumps(record.to_json()))
     assert curves.of(run_id(0)) == {"train/loss": [[1, 2.0]]}
+    (folder / "record.json").write_text(json.dumps(record_of(0, curves={"train/loss": [[1, 12.5]]}).to_json()))
+    assert curves.of(run_id(0)) == {"train/loss": [[1, 12.5]]}, "pulled again"
 
 
 def test_a_long_curve_is_thinned_for_drawing():

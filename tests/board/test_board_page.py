@@ -104,7 +104,7 @@ def test_a_killed_sweep_is_told_and_so_is_how_to_go_on(opened, sweep):
         see(page, "/ 1,000,000", ".running")
         os.killpg(process.pid, signal.SIGKILL)
         see(page, "1 stopped", ".lead")
-        see(page, "Nothing runs", ".lead")
+        see(page, "No run goes on", ".lead")
         assert "kdlab sweep quickstart" in page.inner_text(".lead .command")
         assert page.locator(".members .state[data-state=stopped]").count() == 1
 
