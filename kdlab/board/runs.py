@@ -10,7 +10,6 @@ looks free; such a run betrays itself by growing while nobody holds it, and is t
 was begun and has no record.
 """
 
-import errno
 import os
 import re
 import time
@@ -23,7 +22,7 @@ import yaml
 
 from kdlab.errors import UserError
 from kdlab.records.ongoing import Signature, last_values, signature
-from kdlab.records.store import CONFIG, HISTORY, PULLED, RECORD, read_record
+from kdlab.records.store import CONFIG, HISTORY, PULLED, RECORD, is_held, read_record
 
 State = Literal["waiting", "running", "stopped", "failed", "finished"]
 STATES: tuple[State, ...] = ("finished", "running", "waiting", "stopped", "failed")
@@ -162,7 +161,7 @@ class Runs:
         if before is None or before.written != written:
             step, accuracy = last_values(folder / HISTORY, step, accuracy)
         active = max((found[0] / 1e9 for found in written if found is not None), default=None)
-        held = _held(self.root, run_id)
+        held = is_held(self.root, run_id)
         grew = before.grew if before is not None else None
         if held:
             grew = None
@@ -199,31 +198,6 @@ def _status(folder: Path) -> tuple[State, str | None]:
     except (UserError, OSError) as error:
         return "failed", str(error)
     return ("waiting" if record is None else record.status), None
-
-
-def _held(root: Path, run_id: str) -> bool | None:
-    """Whether somebody makes this run now; None where that cannot be asked (a system or a file system without flock).
-
-    The lock is asked for shared, for reading: boards do not take each other for the maker of a run, and a store that
-    may only be read can be asked too.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        lock = os.open(root / "locks" / f"{run_id}.lock", os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
-    finally:
-        os.close(lock)
-    return False
 
 
 def steps_of(path: Path, role: str) -> int:

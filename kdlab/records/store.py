@@ -7,8 +7,10 @@ leaves a run that is either finished or trained again.
 """
 
 import dataclasses
+import errno
 import json
 import math
+import os
 import re
 import shutil
 import uuid
@@ -71,17 +73,28 @@ def locked(root: Path, name: str, *, say: Callable[[str], object] = print) -> It
         lock.release()
 
 
-def is_held(root: Path, name: str) -> bool:
-    """Whether some process holds the lock ``name``; asking leaves no trace and waits for nobody."""
-    path = _lock_path(root, name)
-    if not path.exists():
-        return False
-    lock = FileLock(path)
+def is_held(root: Path, name: str) -> bool | None:
+    """Whether some process holds the lock ``name``; None where that cannot be asked (a system without ``flock``).
+
+    The lock is asked for shared, for reading: those who ask do not take each other for a holder, and a store that may
+    only be read can be asked too.
+    """
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        lock = os.open(_lock_path(root, name), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    finally:
+        os.close(lock)
     return False
 
 
@@ -136,7 +149,7 @@ class Store:
 
     def is_held(self, run_id: str) -> bool:
         """Whether some process makes, measures or repeats this run now."""
-        return is_held(self.root, run_id)
+        return is_held(self.root, run_id) is True
 
     def find(self, run_id: str) -> RunRecord | None:
         """The record of a run, finished or failed; None where there is none.

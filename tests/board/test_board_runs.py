@@ -103,7 +103,7 @@ def test_a_run_that_grows_while_nobody_holds_its_lock_goes_on_elsewhere(look, sh
 
 
 def test_where_the_lock_cannot_be_asked_the_last_write_tells(look, shelf, monkeypatch):
-    monkeypatch.setattr("kdlab.board.runs._held", lambda root, run: None)
+    monkeypatch.setattr("kdlab.board.runs.is_held", lambda root, run: None)
     folder = shelf.begin(0)
     assert look().state == "running"
     for name in ("config.yaml", "history.jsonl"):
