@@ -56,4 +56,4 @@ def open_page(chromium, address, *, width=1280, height=900, **context):
         page.heard = Heard().listen(page)
         page.goto(address)
         yield page
-        assert page.heard.complaints == []
+        assert page.heard.complaints == [], page.heard.complaints
