@@ -43,7 +43,8 @@ kd.number = (value, digits = 4) => {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return kd.minus(value.toLocaleString("en-US"));
   const size = Math.abs(value);
   if (size >= 1e5) return kd.minus(Math.round(value).toLocaleString("en-US"));
-  return kd.minus(size !== 0 && size < 1e-4 ? value.toExponential(digits - 2) : String(Number(value.toPrecision(digits))));
+  const tiny = size !== 0 && size < 1e-4;
+  return kd.minus(tiny ? value.toExponential(digits - 2) : String(Number(value.toPrecision(digits))));
 };
 
 /** Exactly so many decimals: columns of fractions line up. */

@@ -42,7 +42,8 @@ const heading = (column, sort, onSort) => {
     "aria-sort": sorted ? (sort.down ? "descending" : "ascending") : null,
   };
   if (!onSort || column.unsorted) return kd.element("th", attributes, column.label);
-  const button = kd.element("button", { type: "button", onclick: () => onSort(kd.nextSort(sort, column)) }, column.label);
+  const button = kd.element(
+    "button", { type: "button", onclick: () => onSort(kd.nextSort(sort, column)) }, column.label);
   return kd.element("th", attributes, button);
 };
 

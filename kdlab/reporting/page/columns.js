@@ -6,10 +6,10 @@ const TUNING_METRICS = ["validation/accuracy", "validation/ece"];
 
 /** The metrics every table begins with. */
 const defaultMetrics = () => {
-  const found = RUN_METRICS.filter((key) => isMeasured(key, study.runs));
+  const found = RUN_METRICS.filter((key) => isMeasured(key));
   const tuned = study.configurations.some((one) => one.role !== "teacher" && one.value("test/accuracy") === null &&
     one.value("validation/accuracy") !== null);
-  return tuned ? [...TUNING_METRICS.filter((key) => isMeasured(key, study.runs)), ...found] : found;
+  return tuned ? [...TUNING_METRICS.filter((key) => isMeasured(key)), ...found] : found;
 };
 
 const metricColumn = (key) => ({
@@ -46,8 +46,13 @@ const tickColumn = {
   value: () => null,
   cell: (item) => {
     const on = state.ticks[state.level].includes(item.id);
-    return kd.element("input", { type: "checkbox", "data-tick": item.id, checked: on, colour: on ? colourOf(item) : null,
-      "aria-label": `Compare ${item.label}` });
+    return kd.element("input", {
+      type: "checkbox",
+      "data-tick": item.id,
+      "aria-label": `Compare ${item.label}`,
+      checked: on,
+      colour: on ? colourOf(item) : null,
+    });
   },
 };
 
@@ -74,12 +79,20 @@ const runColumns = () => {
     { key: "status", label: "Status", value: (run) => run.status, cell: statusCell },
     ...defaultMetrics().map(metricColumn),
     ...state.extra.filter((key) => !defaultMetrics().includes(key)).map(metricColumn),
-    { key: "run_id", label: "Id", value: (run) => run.run_id, cell: (run) => kd.element("code", {}, run.run_id.slice(0, 8)) },
+    {
+      key: "run_id", label: "Id", value: (run) => run.run_id,
+      cell: (run) => kd.element("code", {}, run.run_id.slice(0, 8)),
+    },
   ];
 };
 
 const statusCell = (run) =>
   kd.element("span", { class: "state", "data-state": run.status, title: run.error?.message }, run.status);
+
+const DIFFERENCE_TITLES = {
+  scratch: "Paired difference of test accuracy to the scratch twins; the band is the smallest effect of interest",
+  uniform: "Paired difference of test accuracy to the uniform control; the band is the smallest effect of interest",
+};
 
 /** A paired difference: its interval drawn, its numbers, its verdict. */
 const differenceColumns = (kind) => {
@@ -88,11 +101,12 @@ const differenceColumns = (kind) => {
     {
       key: `difference:${kind}`,
       label: `Δ accuracy to ${kind}`,
-      title: `Paired difference of test accuracy to the ${kind === "scratch" ? "scratch twins" : kind} of the same seeds; the band is the smallest effect of interest`,
+      title: DIFFERENCE_TITLES[kind],
       number: true,
       class: "difference-cell",
       value: (one) => found(one)?.numbers[0],
-      cell: (one) => (found(one) ? kd.element("span", { class: "with-plot" }, intervalPlot(found(one).numbers, kind), found(one).text) : null),
+      cell: (one) => (found(one) ? kd.element(
+        "span", { class: "with-plot" }, intervalPlot(found(one).numbers, kind), found(one).text) : null),
     },
     {
       key: `verdict:${kind}`,
@@ -112,7 +126,9 @@ const configurationColumns = () => {
     nameColumn("Setting"),
     ...(study.datasets.length > 1 ? [textColumn("data", "Data")] : []),
     { key: "n", label: "n", title: "Independent units", number: true, value: (one) => one.n },
-    ...(some((one) => one.failed) ? [{ key: "failed", label: "Failed", number: true, value: (one) => one.failed }] : []),
+    ...(some((one) => one.failed) ? [{
+      key: "failed", label: "Failed", number: true, value: (one) => one.failed,
+    }] : []),
     ...metrics.slice(0, 1).map(metricColumn),
     ...kinds.slice(0, 1).flatMap(differenceColumns),
     ...(some((one) => one.retained) ? [retainedColumn] : []),

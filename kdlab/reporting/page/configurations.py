@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kdlab.reporting.aggregate import Comparison, ResultRow, Summary
+from kdlab.reporting.aggregate import Comparison, ResultRow, Summary, twin_rows
 from kdlab.reporting.figures import pooled_bins
 from kdlab.reporting.groups import rerun_command, seeds_of
 from kdlab.reporting.intervals import Interval, Row, interval
@@ -31,7 +31,7 @@ def configurations(
     for row in rows:
         group = row.group
         relatives = {"scratch": _scratch(row, rows), "teacher": summary.teacher_of(row)}
-        found = {key: one for key in metrics if (one := summary.interval_of(group, key)) is not None}
+        found = {key: one for key in metrics if (one := row.metrics.get(key) or summary.interval_of(group, key))}
         made.append(
             {
                 "label": group.label,
@@ -51,7 +51,7 @@ def configurations(
                 "shown": _shown(summary, row, found),
                 "retained": {"text": show(row.retained), "numbers": _numbers(row.retained)} if row.retained else None,
                 "comparisons": [_comparison(against) for against in row.comparisons],
-                "gaps_to_scratch": _gaps(summary, row, relatives["scratch"]),
+                "gaps_to_scratch": _gaps(summary, row),
                 "bins": _bins(row),
                 "curves": {key: band for key in curves if (band := _band(row, key, summary.level)) is not None},
             }
@@ -99,14 +99,14 @@ def _comparison(against: Comparison) -> dict[str, Any]:
     return {"kind": against.kind, "reference": against.reference, "metrics": metrics}
 
 
-def _gaps(summary: Summary, row: ResultRow, scratch: ResultRow | None) -> dict[str, Any]:
+def _gaps(summary: Summary, row: ResultRow) -> dict[str, Any]:
     """Slice -> the paired difference of its gap to the scratch twins'."""
-    if scratch is None:
+    group, ratio = row.group, summary.ratios[row.group.data]
+    if group.role != "student":
         return {}
-    found = {
-        name: summary.paired(row.group, scratch.group, f"{name}/gap") for name in slice_names(summary, row.group.data)
-    }
-    return {name: _numbers(one) for name, one in found.items() if one is not None}
+    names = slice_names(summary, group.data)
+    found = {name: rows for name in names if (rows := twin_rows(group, summary.by_id, f"{name}/gap"))}
+    return {name: _numbers(interval(rows, level=summary.level, test_ratio=ratio)) for name, rows in found.items()}
 
 
 def _bins(row: ResultRow) -> dict[str, list[float | None]] | None:

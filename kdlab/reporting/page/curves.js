@@ -3,57 +3,113 @@
 const FIRST_CURVES = ["validation/accuracy", "train/loss"];
 const MOST_THIN_LINES = 120;
 
-const curveKeys = () => {
+const curveKeys = () => (study.curveKeys ??= sortedCurveKeys());
+
+const sortedCurveKeys = () => {
   const keys = new Set(study.runs.flatMap((run) => run.curveKeys));
-  return [...FIRST_CURVES.filter((key) => keys.has(key)), ...[...keys].filter((key) => !FIRST_CURVES.includes(key)).sort(kd.compare)];
+  const others = [...keys].filter((key) => !FIRST_CURVES.includes(key)).sort(kd.compare);
+  return [...FIRST_CURVES.filter((key) => keys.has(key)), ...others];
 };
 
 const curveKey = () => (curveKeys().includes(state.curve) ? state.curve : curveKeys()[0]);
 
-const withCurve = (item) => (item.level === "runs" ? item.curve(curveKey()) !== null : item.runs.some((run) => run.curve(curveKey())));
+/** The runs whose curves an item shows. */
+const curveRuns = (item) =>
+  (item.level === "runs" ? [item] : item.runs).filter((run) => run.curve(curveKey()) !== null);
+
+const hasCurve = (item) => curveRuns(item).length > 0;
 
 const pairs = ([steps, values]) => steps.map((step, place) => [step, values[place]]);
 
+const isWide = () => kd.byId("curves").clientWidth > 520;
+
+const curveLine = (item, data, more = {}) => ({
+  type: "line",
+  name: item.label,
+  data,
+  symbol: "none",
+  color: colourOf(item),
+  lineStyle: { width: 2.2 },
+  labelLayout: { moveOverlap: "shiftY" },
+  ...more,
+});
+
+/** A line with its name at its end, where there is room; its id tells the tooltip whose it is. */
+const namedLine = (item, data) => curveLine(item, data, {
+  id: item.id,
+  z: 4,
+  endLabel: {
+    show: isWide(),
+    formatter: shorten(item.label, 26),
+    color: colourOf(item),
+    fontSize: 11.5,
+    distance: 6,
+  },
+});
+
+/** The interval of a mean, as an area between two lines that are not seen. */
+const bandLines = (item, steps, lows, highs) => {
+  if (lows.some((low) => low === null)) return [];
+  const edge = (values, more) => curveLine(item, pairs([steps, values]), {
+    stack: `band ${item.id}`,
+    silent: true,
+    lineStyle: { opacity: 0 },
+    tooltip: { show: false },
+    ...more,
+  });
+  const area = { areaStyle: { color: colourOf(item), opacity: 0.16 } };
+  return [edge(lows), edge(highs.map((high, place) => high - lows[place]), area)];
+};
+
+const thinLine = (item, run) => curveLine(item, pairs(run.curve(curveKey())), {
+  lineStyle: { width: 1, opacity: 0.22 },
+  silent: true,
+  tooltip: { show: false },
+});
+
 const curveSeries = (item, thin) => {
-  const colour = colourOf(item);
-  const line = (data, style, more = {}) => ({ type: "line", name: item.label, data, symbol: "none", color: colour, lineStyle: { width: 2.2, ...style },
-    ...more });
-  if (item.level === "runs") return [line(pairs(item.curve(curveKey())), {}, { endLabel: endLabel(item, colour), id: item.id })];
-  const own = item.runs.filter((run) => run.curve(curveKey()));
-  const singles = thin ? own.map((run) => line(pairs(run.curve(curveKey())), { width: 1, opacity: 0.22 }, { silent: true, tooltip: { show: false } })) : [];
+  if (item.level === "runs") return [namedLine(item, pairs(item.curve(curveKey())))];
+  const singles = thin ? curveRuns(item).map((run) => thinLine(item, run)) : [];
   const band = item.curve(curveKey());
   if (!band) return singles;
   const [steps, means, lows, highs] = band;
-  const stack = `band ${item.id}`;
-  const edge = (data, more) => ({ type: "line", stack, data, symbol: "none", silent: true, lineStyle: { opacity: 0 }, tooltip: { show: false }, ...more });
-  const bands = lows.some((low) => low === null) ? [] : [
-    edge(pairs([steps, lows])),
-    edge(pairs([steps, highs.map((high, place) => high - lows[place])]), { areaStyle: { color: colour, opacity: 0.16 } }),
-  ];
-  return [...singles, ...bands, line(pairs([steps, means]), {}, { endLabel: endLabel(item, colour), z: 4, id: item.id })];
+  return [...singles, ...bandLines(item, steps, lows, highs), namedLine(item, pairs([steps, means]))];
 };
 
-const isWide = () => kd.byId("curves").clientWidth > 520;
-
-const endLabel = (item, colour) => ({ show: isWide(), formatter: shorten(item.label, 26), color: colour, fontSize: 11.5, distance: 6 });
+const curvesTip = (points) => {
+  const told = points.filter((one) => study.byId.has(one.seriesId));
+  const rows = told.map((one) => [shorten(one.seriesName), kd.number(one.value[1])]);
+  return kd.tip(`step ${kd.number(points[0]?.value[0])}`, rows);
+};
 
 const curvesOption = () => {
-  const shown = compared().filter(withCurve);
-  const lines = shown.reduce((sum, item) => sum + (item.runs?.length ?? 1), 0);
-  const wide = isWide();
+  const shown = compared().filter(hasCurve);
+  const thin = shown.reduce((sum, item) => sum + curveRuns(item).length, 0) <= MOST_THIN_LINES;
+  const legend = { top: 0, left: 0, data: [...new Set(shown.map((item) => item.label))] };
+  const top = 30 + 22 * Math.min(shown.length, 8); // below the legend
   return {
-    legend: wide ? { show: false } : { top: 0, left: 0, type: "plain", data: [...new Set(shown.map((item) => item.label))] },
-    grid: { left: 58, right: wide ? 190 : 16, top: wide ? 24 : 30 + 22 * Math.min(shown.length, 8), bottom: 46 },
-    labelLayout: { moveOverlap: "shiftY" },
-    tooltip: { trigger: "axis", confine: true, formatter: (points) => {
-      const told = points.filter((one) => study.byId.has(one.seriesId));
-      return kd.tip(`step ${kd.number(points[0]?.value[0])}`, told.map((one) => [shorten(one.seriesName), kd.number(one.value[1])]));
-    } },
-    xAxis: { type: "value", name: "optimizer step", nameLocation: "middle", nameGap: 28, max: "dataMax", splitLine: { show: false },
-      axisLabel: { showMaxLabel: false } },
-    yAxis: { type: "value", scale: true, name: curveKey(), nameGap: 10, nameTextStyle: { align: "left", padding: [0, 0, 0, -48] }, axisLine: { show: false },
-      axisLabel: { formatter: (value) => kd.number(value, 3) } },
-    series: shown.flatMap((item) => curveSeries(item, lines <= MOST_THIN_LINES)).map((one) => ({ labelLayout: { moveOverlap: "shiftY" }, ...one })),
+    legend: isWide() ? { show: false } : legend,
+    grid: { left: 58, right: isWide() ? 190 : 16, top: isWide() ? 24 : top, bottom: 46 },
+    tooltip: { trigger: "axis", confine: true, formatter: curvesTip },
+    xAxis: {
+      type: "value",
+      name: "optimizer step",
+      nameLocation: "middle",
+      nameGap: 28,
+      max: "dataMax",
+      splitLine: { show: false },
+      axisLabel: { showMaxLabel: false },
+    },
+    yAxis: {
+      type: "value",
+      scale: true,
+      name: curveKey(),
+      nameGap: 10,
+      nameTextStyle: { align: "left", padding: [0, 0, 0, -48] },
+      axisLine: { show: false },
+      axisLabel: { formatter: (value) => kd.number(value, 3) },
+    },
+    series: shown.flatMap((item) => curveSeries(item, thin)),
   };
 };
 
@@ -62,28 +118,39 @@ const curvesFigure = {
   title: "Training curves",
   wide: true,
   available: () => curveKeys().length > 0,
-  controls: () => choice("curve-key", "Which curve", curveKeys().map((key) => [key, key]), curveKey(), (curve) => change({ curve })),
+  controls: () => {
+    const options = curveKeys().map((key) => [key, key]);
+    return choice("curve-key", "Which curve", options, curveKey(), (curve) => change({ curve }));
+  },
   height: () => 390,
-  shows: () => `${state.level}|${curveKey()}|${idsOf(compared())}`,
+  shows: () => [state.level, curveKey(), idsOf(compared())].join("|"),
   option: curvesOption,
   caption: () => {
-    const shown = compared().filter(withCurve);
-    const rest = compared().length - shown.length;
-    const what = state.level === "runs" ? `of ${kd.count(shown.length, "run")}` :
-      "of every run (thin), their mean with its interval (wide)";
-    return `${curveKey()} while training, ${what}.${rest ? ` Without this curve: ${compared().filter((item) => !withCurve(item)).map((item) => item.label).join(", ")}.` : ""}`;
+    const shown = compared().filter(hasCurve);
+    const without = compared().filter((item) => !hasCurve(item)).map((item) => item.label);
+    const whose = state.level === "runs"
+      ? `of ${kd.count(shown.length, "run")}`
+      : "of every run (thin), their mean with its interval (wide)";
+    const rest = without.length ? ` Without this curve: ${without.join(", ")}.` : "";
+    return `${curveKey()} while training, ${whose}.${rest}`;
   },
   numbers: () => {
-    const shown = compared().filter(withCurve);
-    const known = (item) => (item.level === "runs" ? item.curve(curveKey()) : item.curve(curveKey()) ?? [[], []]);
-    const steps = [...new Set(shown.flatMap((item) => known(item)[0]))].sort((one, other) => one - other);
+    const shown = compared().filter(hasCurve);
+    const known = new Map(shown.map((item) => [item, new Map(pairs(item.curve(curveKey()) ?? [[], []]))]));
+    const column = (item) => ({
+      key: item.id,
+      label: item.label,
+      number: true,
+      value: (step) => known.get(item).get(step),
+      cell: (step) => kd.number(known.get(item).get(step)),
+    });
+    const steps = new Set([...known.values()].flatMap((values) => [...values.keys()]));
     return {
       columns: [
-        { key: "step", label: "Step", header: true, number: true, value: (step) => step, cell: (step) => kd.number(step) },
-        ...shown.map((item) => ({ key: item.id, label: item.label, number: true,
-          value: (step) => known(item)[1][known(item)[0].indexOf(step)], cell: (step) => kd.number(known(item)[1][known(item)[0].indexOf(step)]) })),
+        { key: "step", label: "Step", header: true, number: true, value: (step) => step, cell: kd.number },
+        ...shown.map(column),
       ],
-      rows: steps,
+      rows: [...steps].sort((one, other) => one - other),
     };
   },
 };

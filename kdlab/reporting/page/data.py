@@ -4,6 +4,8 @@ Every mean, interval and verdict is made here, by the functions that make the ta
 more values than a page may hold loses its details first, and the page names what it lost.
 """
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kdlab.keys import key_of
@@ -25,22 +27,20 @@ ALWAYS_LEFT_OUT = (
 
 
 class Detail(NamedTuple):
-    """How much of every run a page holds, and the words for what it leaves out."""
+    """How much of every run a page holds.
 
-    left_out: str | None
-    all_curves: bool = True
-    all_slice_metrics: bool = True
-    whole: bool = True
-    any_curves: bool = True
+    Args:
+        metrics: the keys of the metrics.
+        curves: the keys of the curves.
+        whole: with the config that trains the network, and the bins of the reliability diagram.
+    """
+
+    metrics: list[str]
+    curves: list[str]
+    whole: bool
 
 
-DETAILS = (
-    Detail(None),
-    Detail("curves other than validation accuracy and train loss", all_curves=False),
-    Detail("metrics of slices other than accuracy and gap", all_curves=False, all_slice_metrics=False),
-    Detail("configs and reliability bins of single runs", False, False, whole=False),
-    Detail("curves of single runs", False, False, whole=False, any_curves=False),
-)
+NUM_BINS = 15
 FEW_CURVES = ("validation/accuracy", "train/loss")
 FEW_SLICE_METRICS = ("accuracy", "gap")
 
@@ -50,7 +50,7 @@ def payload(summary: Summary) -> dict[str, Any]:
     rows, slices = rows_of(summary), slices_of(summary)
     groups = [row.group for row in rows]
     detail, left_out = _detail(summary, set(slices))
-    metrics, curves = _metrics(summary, set(slices), detail), _curves(summary, detail)
+    metrics, curves = detail.metrics, detail.curves
     varied = varied_knobs((group for group in groups if group.role != "teacher"), header=summary.header)
     names = short_names(varied)
     return {
@@ -73,36 +73,42 @@ def slices_of(summary: Summary) -> dict[str, dict[str, Any]]:
     """Slice -> its facts (ood, reference, size), those that count as OOD first, of all data sets."""
     facts: dict[str, dict[str, Any]] = {}
     for run in summary.by_id.values():
-        facts |= {name: found for name, found in run["slices"].items() if name not in facts}
+        for name in run["slices"].keys() - facts.keys():
+            facts[name] = run["slices"][name]
     names = [name for data in summary.datasets for name in slice_names(summary, data)]
     return {name: facts[name] for name in dict.fromkeys([*names, *sorted(facts)])}
 
 
 def _detail(summary: Summary, slices: set[str]) -> tuple[Detail, list[str]]:
     """The most detail that fits, and what is left out for it."""
+    metrics, points = _keys(summary, "metrics"), _keys(summary, "curves")
     left_out: list[str] = []
-    for detail in DETAILS:
-        left_out += [detail.left_out] if detail.left_out else []
-        a_run = len(_metrics(summary, slices, detail)) + 45 * detail.whole
-        points = sum(
-            len(run["curves"].get(key) or ()) for key in _curves(summary, detail) for run in summary.by_id.values()
-        )
-        if a_run * len(summary.by_id) + points <= MOST_VALUES:
+    for detail, loses in _details(sorted(metrics), sorted(points), slices):
+        left_out += [loses] if loses else []
+        a_run = len(detail.metrics) + NUM_BINS * 3 * detail.whole
+        if a_run * len(summary.by_id) + sum(points[key] for key in detail.curves) <= MOST_VALUES:
             break
     return detail, left_out
 
 
-def _metrics(summary: Summary, slices: set[str], detail: Detail) -> list[str]:
-    keys = sorted({key for run in summary.by_id.values() for key in run["metrics"]})
-    if detail.all_slice_metrics:
-        return keys
-    parts = [(key, *key.rsplit("/", 1)) for key in keys]
-    return [key for key, place, *quantity in parts if place not in slices or quantity[0] in FEW_SLICE_METRICS]
+def _keys(summary: Summary, part: str) -> Counter[str]:
+    """Key -> how many values all runs have of it (points, for a curve)."""
+    found: Counter[str] = Counter()
+    for run in summary.by_id.values():
+        found.update({key: len(one) for key, one in run[part].items()} if part == "curves" else run[part].keys())
+    return found
 
 
-def _curves(summary: Summary, detail: Detail) -> list[str]:
-    keys = sorted({key for run in summary.by_id.values() for key in run["curves"]})
-    return [key for key in keys if detail.any_curves and (detail.all_curves or key in FEW_CURVES)]
+def _details(metrics: list[str], curves: list[str], slices: set[str]) -> Iterator[tuple[Detail, str | None]]:
+    """Less and less detail, each time with the words for what it loses."""
+    yield Detail(metrics, curves, True), None
+    few_curves = [key for key in curves if key in FEW_CURVES]
+    yield Detail(metrics, few_curves, True), "curves other than validation accuracy and train loss"
+    parts = [(key, *key.rsplit("/", 1)) for key in metrics]
+    few = [key for key, place, *quantity in parts if place not in slices or quantity[0] in FEW_SLICE_METRICS]
+    yield Detail(few, few_curves, True), "metrics of slices other than accuracy and gap"
+    yield Detail(few, few_curves, False), "configs and reliability bins of single runs"
+    yield Detail(few, [], False), "curves of single runs"
 
 
 def _catalogue(keys: list[str]) -> dict[str, dict[str, Any]]:

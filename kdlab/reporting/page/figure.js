@@ -10,7 +10,8 @@ const buildFigures = (section, described) => {
   section.append(kd.element("h2", { class: "visually-hidden" }, "Figures"),
     kd.element("div", { class: "figure-grid" }, described.filter((one) => one.available()).map(buildFigure)));
   if (missing.length) {
-    section.append(kd.element("p", { class: "note" }, `Not drawn, for want of numbers or of something to compare: ${missing.join("; ")}.`));
+    section.append(kd.element(
+      "p", { class: "note" }, `Not drawn, for want of numbers or of something to compare: ${missing.join("; ")}.`));
   }
   onChange(() => figures.forEach((one) => one.refresh()));
   kd.onTheme(() => figures.forEach((one) => (one.drawn = null)));
@@ -21,7 +22,9 @@ const buildFigure = (described) => {
   const area = kd.element("div", { class: "chart", role: "img", "aria-labelledby": `${described.id}-title`,
     "aria-describedby": `${described.id}-caption` });
   const caption = kd.element("figcaption", { id: `${described.id}-caption` });
-  const numbers = kd.element("div", { class: "table-frame numbers", tabindex: "0", role: "region", "aria-label": `Numbers: ${described.title}` });
+  const numbers = kd.element(
+    "div", { class: "table-frame numbers", tabindex: "0", role: "region", "aria-label": `Numbers: ${described.title}` }
+  );
   const details = kd.element("details", { class: "screen-only" }, kd.element("summary", {}, "Numbers"), numbers);
   const figure = { ...described, near: false, drawn: null };
   figure.made = kd.chart(area, () => described.option());

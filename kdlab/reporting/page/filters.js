@@ -9,7 +9,7 @@ const FACETS = [
   { key: "status", label: "Status" },
 ];
 
-const ROLES = ["student", "scratch", "teacher"];
+const isRole = (word) => ["student", "scratch", "teacher"].includes(word);
 
 /** An item may stand in several arms. */
 const facetValues = (item, key) => (key === "arm" ? item.arms : [item[key]].filter(Boolean));
@@ -17,9 +17,10 @@ const facetValues = (item, key) => (key === "arm" ? item.arms : [item[key]].filt
 /** Value -> number of items, of every facet that tells items apart. */
 const facetCounts = () => FACETS.map((facet) => {
   const counts = new Map();
-  for (const value of items().flatMap((item) => facetValues(item, facet.key))) counts.set(value, (counts.get(value) ?? 0) + 1);
+  const values = items().flatMap((item) => facetValues(item, facet.key));
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
   return { ...facet, counts };
-}).filter(({ key, counts }) => counts.size > 1 && !(key === "arm" && [...counts.keys()].every((arm) => ROLES.includes(arm))));
+}).filter(({ key, counts }) => counts.size > 1 && !(key === "arm" && [...counts.keys()].every(isRole)));
 
 const COMPARISON = /^([^<>=!]+)(>=|<=|!=|=|>|<)(.+)$/;
 const COMPARE = {
@@ -59,7 +60,8 @@ const searchText = (item) => {
 
 const matchesQuery = (item) => state.query.split(/\s+/).filter(Boolean).every((word) => matchesWord(item, word));
 
-const matchesFacets = (item) => Object.entries(state.facets).every(([key, values]) => !values.length || facetValues(item, key).some((value) => values.includes(value)));
+const matchesFacets = (item) => Object.entries(state.facets).every(([key, values]) =>
+  !values.length || facetValues(item, key).some((value) => values.includes(value)));
 
 const matchesBrushes = (item) => Object.entries(state.brushes).every(([key, ranges]) => {
   const axis = axisOf(key);
@@ -86,23 +88,26 @@ onChange(() => (shownCache = null));
 /** The items that are shown, once per change. */
 const shownItems = () => (shownCache ??= passing());
 
-const isFiltered = () => Boolean(state.query || state.area || Object.values(state.facets).some((values) => values.length) ||
-  Object.values(state.brushes).some((ranges) => ranges.length));
+const isFiltered = () => {
+  const chosen = [...Object.values(state.facets), ...Object.values(state.brushes)];
+  return Boolean(state.query || state.area || chosen.some((values) => values.length));
+};
 
 const clearFilters = () => change({ query: "", facets: {}, brushes: {}, area: null });
 
+const withoutRange = (axis) => Object.fromEntries(Object.entries(state.brushes).filter(([key]) => key !== axis));
+
 /** What is narrowed down by drawing, in words, each with what takes it away. */
 const drawnFilters = () => {
-  const found = Object.entries(state.brushes).filter(([key, ranges]) => axisOf(key) && ranges.length).map(([key, ranges]) => ({
-    text: `${axisOf(key).label}: ${ranges.map((range) => axisOf(key).say(range)).join(" or ")}`,
-    remove: () => change({ brushes: Object.fromEntries(Object.entries(state.brushes).filter(([other]) => other !== key)) }),
+  const ranges = Object.entries(state.brushes).filter(([key, drawn]) => axisOf(key) && drawn.length);
+  const found = ranges.map(([key, drawn]) => ({
+    text: `${axisOf(key).label}: ${drawn.map(axisOf(key).say).join(" or ")}`,
+    remove: () => change({ brushes: withoutRange(key) }),
   }));
   if (state.area) {
     const span = ([low, high]) => `${kd.number(low, 3)} to ${kd.number(high, 3)}`;
-    found.push({
-      text: `${labelOf(LATENCY)} ${span(state.area.x)}, ${labelOf(mainAccuracy())} ${span(state.area.y)}`,
-      remove: () => change({ area: null }),
-    });
+    const text = `${labelOf(LATENCY)} ${span(state.area.x)}, ${labelOf(mainAccuracy())} ${span(state.area.y)}`;
+    found.push({ text, remove: () => change({ area: null }) });
   }
   return found;
 };

@@ -1,8 +1,8 @@
 /* Items: what the table lists and the figures draw, either runs or configurations, in one shape.
 
    An item has `id`, `label`, `kind` (student, uniform, scratch, teacher), the facets it is filtered by, `value(key)`
-   and `interval(key)` of any metric, `knob(key)`, and its curves, bins and slices. Nothing is averaged here: the numbers
-   of a configuration were made with the tables. */
+   and `interval(key)` of any metric, `knob(key)`, its curves and its bins. Nothing is averaged here: the numbers of a
+   configuration were made with the tables. */
 
 let study = null; // {header, keys, knobs, slices, datasets, leftOut, runs, configurations}
 
@@ -29,8 +29,20 @@ const readStudy = (data) => {
   for (const run of runs) run.configurations.forEach((one) => one.runs.push(run));
   return {
     header: data.study, keys: data.keys, knobs: data.knobs, slices: data.slices, datasets: data.datasets,
-    leftOut: data.left_out, runs, configurations, byId: new Map([...runs, ...configurations].map((one) => [one.id, one])),
+    leftOut: data.left_out, runs, configurations,
+    byId: new Map([...runs, ...configurations].map((one) => [one.id, one])),
+    measured: measuredKeys(data.runs.metrics),
+    mainSet: mainSetOf(configurations),
   };
+};
+
+const measuredKeys = (metrics) => new Set(Object.entries(metrics).filter(([, column]) =>
+  (Array.isArray(column) ? column.some((value) => value !== null) : column.all !== null)).map(([key]) => key));
+
+const mainSetOf = (configurations) => {
+  const students = configurations.filter((one) => one.role !== "teacher");
+  const tested = (students.length ? students : configurations).some((one) => one.value("test/accuracy") !== null);
+  return tested || !students.length ? "test" : "validation";
 };
 
 const makeConfiguration = (one, place) => ({
@@ -119,12 +131,16 @@ const runInterval = (numbers, key, place) => {
 /** Why a metric is null in a record: reasons are kept by key, and by last part for keys that share it. */
 const undefinedReason = (reasons, key) => {
   const end = `*/${key.split("/").at(-1)}`;
-  for (const [reason, keys] of Object.entries(reasons ?? {})) if (keys.includes(key) || keys.includes(end)) return reason;
-  return "not measured";
+  const found = Object.entries(reasons ?? {}).find(([, keys]) => keys.includes(key) || keys.includes(end));
+  return found ? found[0] : "not measured";
 };
 
 /** Six significant digits: enough for what is drawn by hand. */
 const sixDigits = (value) => Number(value.toPrecision(6));
+
+/** The ends of many numbers; Math.min takes only so many arguments. */
+const smallest = (values) => values.reduce((one, other) => Math.min(one, other), Infinity);
+const largest = (values) => values.reduce((one, other) => Math.max(one, other), -Infinity);
 
 const isNumber = (text) => text !== null && text !== "" && Number.isFinite(Number(text));
 
@@ -144,8 +160,9 @@ const meaningOf = (key) => {
   return `${key} (${found.unit}${better}): ${found.meaning}`;
 };
 
-const isMeasured = (key, items) => items.some((item) => item.value(key) !== null);
+/** Whether any run has a number of this key. */
+const isMeasured = (key) => study.measured.has(key);
 
-/** The accuracy that a study judges by: on the test set; of a tuning phase, on validation. */
-const mainAccuracy = () => (isMeasured("test/accuracy", study.runs) ? "test/accuracy" : "validation/accuracy");
-const mainEce = () => (isMeasured("test/ece", study.runs) ? "test/ece" : "validation/ece");
+/** What a study judges by: its students on the test set; of a tuning phase, on validation. */
+const mainAccuracy = () => `${study.mainSet}/accuracy`;
+const mainEce = () => `${study.mainSet}/ece`;

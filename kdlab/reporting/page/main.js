@@ -14,8 +14,8 @@ const dressHead = () => {
     const one = study.configurations[Number(element.dataset.configuration)];
     element.append(intervalPlot(one.against("scratch").metrics["test/accuracy"].numbers, "scratch", 320, 30));
   }
-  kd.byId("left-out").append(kd.element("p", { class: "note" }, `Left out of this page: ${study.leftOut.join("; ")}. They are in `,
-    kd.element("code", {}, "runs/<run id>/record.json"), " of the store and in the folder around it."));
+  const path = kd.element("code", {}, "runs/<run id>/record.json");
+  kd.byId("left-out").append(kd.element("p", { class: "note" }, leftOutWords("of this page"), path, LEFT_OUT_END));
 };
 
 const begin = async () => {

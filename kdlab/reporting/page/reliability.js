@@ -4,44 +4,105 @@ const MOST_LINES = 8;
 
 const withBins = () => compared().filter((item) => item.bins).slice(0, MOST_LINES);
 
-const filledBins = ({ count, confidence, accuracy }) => count.map((number, bin) => ({ bin, number, confidence: confidence[bin], accuracy: accuracy[bin] }))
-  .filter(({ number }) => number > 0);
+/** The bins that hold examples, each with its share of all. */
+const filledBins = ({ count, confidence, accuracy }) => {
+  const total = count.reduce((sum, number) => sum + number, 0);
+  const bins = count.map((number, bin) => (
+    { bin, number, share: number / total, confidence: confidence[bin], accuracy: accuracy[bin] }
+  ));
+  return bins.filter(({ number }) => number > 0);
+};
 
-const total = ({ count }) => count.reduce((sum, number) => sum + number, 0);
+/** Where accuracy equals confidence. */
+const diagonal = () => ({
+  type: "line",
+  silent: true,
+  symbol: "none",
+  data: [[0, 0], [1, 1]],
+  tooltip: { show: false },
+  lineStyle: { color: kd.colour("soft"), width: 1, type: "dashed" },
+});
+
+const binTip = ({ data }) => kd.tip(study.byId.get(data.id).label, [
+  ["mean confidence", kd.fixed(data.value[0])],
+  ["accuracy", kd.fixed(data.value[1])],
+  ["examples", kd.number(data.number)],
+]);
+
+/** Accuracy over mean confidence; a bin of few examples is a small point. */
+const reliabilityLine = (item, name, colour) => ({
+  type: "line",
+  name,
+  color: colour,
+  symbol: "circle",
+  symbolSize: (_, { data }) => 4 + 9 * Math.sqrt(data.share),
+  lineStyle: { width: 2 },
+  data: filledBins(item.bins).map((one) => ({ ...one, value: [one.confidence, one.accuracy], id: item.id })),
+});
+
+/** The share of the examples in every bin, as steps. */
+const shareLine = (item, name, colour) => {
+  const shares = new Map(filledBins(item.bins).map(({ bin, share }) => [bin, share]));
+  const { length } = item.bins.count;
+  return {
+    type: "line",
+    step: "middle",
+    name,
+    color: colour,
+    xAxisIndex: 1,
+    yAxisIndex: 1,
+    symbol: "none",
+    silent: true,
+    tooltip: { show: false },
+    lineStyle: { width: 1.5 },
+    areaStyle: { opacity: 0.08 },
+    data: Array.from({ length }, (_, bin) => [(bin + 0.5) / length, shares.get(bin) ?? 0]),
+  };
+};
 
 const reliabilityOption = () => {
   const shown = withBins();
-  const names = new Map(shown.map((item) => [item.id, `${shorten(item.label)}   ECE ${kd.fixed(item.value("test/ece"), 3)}`]));
-  const common = { axisLine: { show: false } };
-  const share = (value) => `${Math.round(value * 100)} %`;
-  const line = (item) => ({
-    type: "line", name: names.get(item.id), symbol: "circle", color: colourOf(item), lineStyle: { width: 2 },
-    symbolSize: (_, { data }) => 4 + 9 * Math.sqrt(data.share), // a bin of few examples is a small point
-    data: filledBins(item.bins).map(({ confidence, accuracy, number }) => ({ value: [confidence, accuracy], id: item.id, number,
-      share: number / total(item.bins) })),
+  const named = shown.map((item) => {
+    const name = `${shorten(item.label)}   ECE ${kd.fixed(item.value("test/ece"), 3)}`;
+    return [item, name, colourOf(item)];
   });
-  const counts = (item) => ({
-    type: "line", step: "middle", name: names.get(item.id), xAxisIndex: 1, yAxisIndex: 1, symbol: "none", color: colourOf(item),
-    lineStyle: { width: 1.5 }, areaStyle: { opacity: 0.08 }, silent: true, tooltip: { show: false },
-    data: item.bins.count.map((number, bin) => [(bin + 0.5) / item.bins.count.length, number / total(item.bins)]),
-  });
-  const top = 10 + 20 * shown.length;
+  const top = 24 + 20 * shown.length; // below the legend
+  const bare = { type: "value", axisLine: { show: false } };
   return {
-    legend: { top: 0, left: 0, orient: "vertical", itemWidth: 16, itemHeight: 14, itemGap: 6, data: shown.map((item) => names.get(item.id)) },
-    tooltip: { trigger: "item", confine: true, formatter: ({ data }) => kd.tip(study.byId.get(data.id).label, [
-      ["mean confidence", kd.fixed(data.value[0])], ["accuracy", kd.fixed(data.value[1])], ["examples", kd.number(data.number)]]) },
-    grid: [{ left: 52, right: 16, top: top + 14, height: 236 }, { left: 52, right: 16, top: top + 276, height: 54 }],
+    legend: {
+      top: 0,
+      left: 0,
+      orient: "vertical",
+      itemWidth: 16,
+      itemHeight: 14,
+      itemGap: 6,
+      data: named.map(([, name]) => name),
+    },
+    tooltip: { trigger: "item", confine: true, formatter: binTip },
+    grid: [
+      { left: 52, right: 16, top, height: 236 },
+      { left: 52, right: 16, top: top + 262, height: 54 },
+    ],
     xAxis: [
-      { type: "value", min: 0, max: 1, gridIndex: 0, axisLabel: { show: false }, ...common },
-      { type: "value", min: 0, max: 1, gridIndex: 1, name: "confidence", nameLocation: "middle", nameGap: 26 },
+      { ...bare, gridIndex: 0, min: 0, max: 1, axisLabel: { show: false } },
+      { type: "value", gridIndex: 1, min: 0, max: 1, name: "confidence", nameLocation: "middle", nameGap: 26 },
     ],
     yAxis: [
-      { type: "value", min: 0, max: 1, gridIndex: 0, name: "accuracy in the bin", nameTextStyle: { align: "left", padding: [0, 0, 0, -44] }, nameGap: 8, ...common },
-      { type: "value", gridIndex: 1, splitNumber: 2, axisLabel: { formatter: share }, ...common },
+      {
+        ...bare,
+        gridIndex: 0,
+        min: 0,
+        max: 1,
+        name: "accuracy in the bin",
+        nameGap: 8,
+        nameTextStyle: { align: "left", padding: [0, 0, 0, -44] },
+      },
+      { ...bare, gridIndex: 1, splitNumber: 2, axisLabel: { formatter: (value) => `${Math.round(value * 100)} %` } },
     ],
     series: [
-      { type: "line", silent: true, symbol: "none", data: [[0, 0], [1, 1]], tooltip: { show: false }, lineStyle: { color: kd.colour("soft"), width: 1, type: "dashed" } },
-      ...shown.map(line), ...shown.map(counts),
+      diagonal(),
+      ...named.map((one) => reliabilityLine(...one)),
+      ...named.map((one) => shareLine(...one)),
     ],
   };
 };
@@ -53,16 +114,32 @@ const reliabilityFigure = {
   height: () => 390 + 20 * withBins().length,
   shows: () => `${state.level}|${idsOf(withBins())}`,
   option: reliabilityOption,
-  caption: () => "Accuracy against mean confidence in 15 equal-width bins" + (state.level === "runs" ? "" : ", pooled over seeds") +
-    "; the larger a point, the more examples. Below the dashed line a network is over-confident, above it under-confident. Under it, the share of the test set in each bin." +
-    (compared().length > MOST_LINES ? ` The first ${MOST_LINES} of ${compared().length} are drawn.` : ""),
-  numbers: () => ({
-    columns: [
-      { key: "item", label: "Compared", header: true, value: (row) => row.item.label },
-      { key: "bin", label: "Bin", value: (row) => `${kd.fixed(row.bin / row.of, 2)} to ${kd.fixed((row.bin + 1) / row.of, 2)}` },
-      ...["number", "confidence", "accuracy"].map((key) => ({ key, label: { number: "Examples" }[key] ?? key, number: true, value: (row) => row[key],
-        cell: (row) => kd.number(row[key]) })),
-    ],
-    rows: withBins().flatMap((item) => filledBins(item.bins).map((row) => ({ item, of: item.bins.count.length, ...row }))),
-  }),
+  caption: () => {
+    const pooled = state.level === "runs" ? "" : ", pooled over seeds";
+    const rest = compared().length > MOST_LINES ? ` The first ${MOST_LINES} of ${compared().length} are drawn.` : "";
+    return `Accuracy against mean confidence in 15 equal-width bins${pooled}; the larger a point, the more examples. ` +
+      "Below the dashed line a network is over-confident, above it under-confident. Under it, the share of the test " +
+      `set in each bin.${rest}`;
+  },
+  numbers: () => {
+    const number = (key, label) => ({
+      key,
+      label,
+      number: true,
+      value: (row) => row[key],
+      cell: (row) => kd.number(row[key]),
+    });
+    const ends = ({ bin, of }) => [bin, bin + 1].map((edge) => kd.fixed(edge / of, 2)).join(" to ");
+    return {
+      columns: [
+        { key: "item", label: "Compared", header: true, value: (row) => row.item.label },
+        { key: "bin", label: "Bin", value: ends },
+        number("number", "Examples"),
+        number("confidence", "Confidence"),
+        number("accuracy", "Accuracy"),
+      ],
+      rows: withBins().flatMap((item) =>
+        filledBins(item.bins).map((row) => ({ ...row, item, of: item.bins.count.length }))),
+    };
+  },
 };

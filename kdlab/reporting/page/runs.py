@@ -26,7 +26,7 @@ def runs_by_columns(summary: Summary, groups: Sequence[Group], *, curves: Sequen
     """
     runs = list(summary.by_id.values())
     mine = places(summary, groups)
-    made: dict[str, Any] = {name: column(short(run.get(name)) for run in runs) for name in FACTS}
+    made: dict[str, Any] = {name: column(run.get(name) for run in runs) for name in FACTS}
     made |= {
         "quality": column(quality_of(run) for run in runs),
         "configurations": column(mine.get(run["run_id"], []) for run in runs),
@@ -52,7 +52,7 @@ def _curve(runs: Iterable[Line], key: str) -> dict[str, Column]:
     points = [run["curves"].get(key) or [] for run in runs]
     return {
         "steps": column([step for step, _ in one] for one in points),
-        "values": column([short(value) for _, value in one] for one in points),
+        "values": [[short(value) for _, value in one] for one in points],
     }
 
 

@@ -40,7 +40,8 @@ const setTicks = (ids) => change({ ticks: { ...state.ticks, [state.level]: [...n
 const compared = () => (ticked().length ? ticked() : cast());
 
 const cast = () => {
-  const best = study.configurations.find((one) => one.best) ?? study.configurations.find((one) => one.role !== "teacher");
+  const students = study.configurations.filter((one) => one.role !== "teacher");
+  const best = students.find((one) => one.best) ?? students[0];
   if (!best) return [];
   const run = best.runs.find((one) => one.status === "finished");
   const found = state.level === "configurations"
@@ -51,7 +52,11 @@ const cast = () => {
 
 /** Item id -> colour token. Who a run is decides while that colour is free, then the next free one; each is given once,
     so a run has the same colour in every figure. */
-const slots = () => {
+const slots = () => (slotsGiven ??= giveSlots());
+let slotsGiven = null;
+onChange(() => (slotsGiven = null));
+
+const giveSlots = () => {
   const given = new Map(), taken = new Set();
   for (const item of compared()) {
     const free = [item.kind, ...kd.SERIES].find((token) => !taken.has(token));
@@ -71,19 +76,22 @@ const writeAddress = () => {
   const sortText = (sort) => (sort ? `${sort.down ? "-" : ""}${sort.key}` : "");
   put("view", state.level === "runs" ? "runs" : "");
   put("find", state.query);
-  for (const [facet, values] of Object.entries(state.facets)) put(`only.${facet}`, values.map(encodeURIComponent).join(","));
+  for (const [facet, values] of Object.entries(state.facets)) put(
+    `only.${facet}`, values.map(encodeURIComponent).join(","));
   for (const level of LEVELS) {
     put(`sort.${level}`, sortText(state.sort[level]));
     put(`tick.${level}`, state.ticks[level].join(","));
   }
   put("columns", state.extra.join(","));
-  for (const [axis, ranges] of Object.entries(state.brushes)) put(`range.${axis}`, ranges.map((one) => one.join("~")).join(","));
+  for (const [axis, ranges] of Object.entries(state.brushes)) put(
+    `range.${axis}`, ranges.map((one) => one.join("~")).join(","));
   put("area", state.area ? [...state.area.x, ...state.area.y].join("~") : "");
   put("curve", state.curve);
   put("slices", state.slice === "gap" ? "" : state.slice);
   put("open", state.open);
   const text = words.toString();
-  if (text !== location.hash.slice(1)) history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+  if (text !== location.hash.slice(1)) history.replaceState(
+    null, "", text ? `#${text}` : location.pathname + location.search);
 };
 
 const readAddress = () => {

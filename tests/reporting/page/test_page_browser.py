@@ -12,6 +12,7 @@ from kdlab.reporting.aggregate import summarize
 from kdlab.reporting.compact import read_lines
 
 REPORTS = Path(__file__).parents[3] / "reports"
+TAKEN_AWAY = "#facets [title='Take this filter away']"
 EVIL = '<img src=x onerror="document.title=1">'
 
 
@@ -152,7 +153,7 @@ def test_drawing_along_an_axis_filters_the_table_and_the_plane_and_can_be_taken_
         page.mouse.move(x, box["y"] + 100, steps=3)
         page.mouse.move(x, box["y"] + 140, steps=3)
         page.mouse.up()
-        page.wait_for_function("Object.keys(state.brushes).length === 1")
+        page.locator(TAKEN_AWAY).wait_for()
         assert {re.search(r"width=(\d+)", label).group(1) for label in column(page, "Setting")} == {"64", "128"}
         assert page.evaluate("paretoItems().length") == rows(page) == 6
         page.get_by_role("button", name="width: 64, 128").click()
@@ -175,7 +176,7 @@ def test_an_area_of_the_plane_filters_the_table_and_the_lines(chromium, address)
         page.mouse.down()
         page.mouse.move(box["x"] + right, box["y"] + bottom, steps=5)
         page.mouse.up()
-        page.wait_for_function("state.area !== null")
+        page.locator(TAKEN_AWAY).wait_for()
         inside = page.evaluate("shownItems().map(point)")
         assert 0 < len(inside) < 17
         assert all(0.125 < x < 0.175 and 0.6 < y < 0.73 for x, y in inside)
@@ -211,7 +212,7 @@ def test_a_click_opens_all_that_the_record_knows_and_escape_gives_the_focus_back
         page.keyboard.press("Enter")
         page.locator("dialog[open]").get_by_role("button", name="Compare", exact=True).click()  # draws the table anew
         page.keyboard.press("Escape")
-        page.wait_for_function(f"document.activeElement.dataset.open === '{run['run_id']}'")
+        page.locator(f"[data-open='{run['run_id']}']:focus").wait_for()
 
 
 def test_columns_are_added_and_undefined_numbers_say_why(chromium, address):
@@ -329,7 +330,8 @@ def test_every_kind_of_study_makes_a_sane_page(chromium, written, name, make):
             assert ("No run" in page.locator("#explorer").inner_text()) == (count == 0)
             for details in page.locator("figure details").all():
                 details.evaluate("(it) => { it.open = true; }")
-        page.wait_for_function("[...document.querySelectorAll('.numbers')].every((one) => one.querySelector('table'))")
+        for numbers in page.locator("figure .numbers").all():
+            numbers.locator("table").wait_for()
         for item in page.evaluate("[...study.runs, ...study.configurations].map((one) => one.id)")[
             :: max(1, len(lines) // 6)
         ]:
