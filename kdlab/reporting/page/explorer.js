@@ -9,8 +9,8 @@ let lastTick = null;
 let wholeTable = false;
 
 const buildExplorer = (section) => {
-  const scrolls = { tabindex: "0", role: "region", "aria-label": "Table, scrolls sideways" };
-  frame = kd.element("div", { class: "table-frame", ...scrolls });
+  const scrolls = { tabindex: "0", role: "tabpanel", "aria-label": "Table, scrolls sideways" };
+  frame = kd.element("div", { class: "table-frame", id: "table-panel", ...scrolls });
   section.append(
     kd.element("h2", { class: "visually-hidden", id: "table", tabindex: "-1" }, "Configurations and runs"),
     kd.element("div", { class: "explorer-bar toolbar" }, tabs(), searchBox(), columnPicker(),
@@ -117,6 +117,7 @@ const tabs = () => kd.element("div", { class: "segmented", role: "tablist", "ari
     type: "button",
     role: "tab",
     id: `tab-${level}`,
+    "aria-controls": "table-panel",
     onclick: () => change({ level }),
     onkeydown: onTabKey,
   })));

@@ -18,6 +18,12 @@ const dressHead = () => {
   kd.byId("left-out").append(kd.element("p", { class: "note" }, leftOutWords("of this page"), path, LEFT_OUT_END));
 };
 
+/** To the table without a word in the address, where the view stands. */
+const skipToTable = (event) => {
+  event.preventDefault();
+  kd.byId("table").focus();
+};
+
 const begin = async () => {
   kd.byId("theme").append(kd.themeButton());
   kd.byId("loading").hidden = false;
@@ -26,6 +32,7 @@ const begin = async () => {
   dressHead();
   kd.byId("explorer").hidden = false;
   buildExplorer(kd.byId("explorer"));
+  document.querySelector(".skip").addEventListener("click", skipToTable);
   kd.byId("loading").hidden = true;
   performance.mark("kdlab-table");
   await loadLibrary();
@@ -34,10 +41,15 @@ const begin = async () => {
   buildPanel(kd.byId("panel"));
   addEventListener("hashchange", () => {
     readAddress();
-    change({ open: state.open });
+    change({ ...state });
   });
   performance.mark("kdlab-figures");
   document.documentElement.dataset.ready = "";
 };
 
-begin();
+begin().catch((error) => {
+  kd.byId("loading").hidden = false;
+  const where = "README.md beside this page has the same numbers.";
+  kd.byId("loading").textContent = `This browser cannot show the records (${error.message}). ${where}`;
+  throw error;
+});

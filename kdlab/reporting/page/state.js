@@ -50,6 +50,9 @@ const cast = () => {
   return [...new Set(found)].filter(Boolean);
 };
 
+/** Colours that say nothing of who a run is. */
+const NOBODY = ["series-5", "series-6", "series-7", "series-8"];
+
 /** Item id -> colour token. Who a run is decides while that colour is free, then the next free one; each is given once,
     so a run has the same colour in every figure. */
 const slots = () => (slotsGiven ??= giveSlots());
@@ -57,9 +60,10 @@ let slotsGiven = null;
 onChange(() => (slotsGiven = null));
 
 const giveSlots = () => {
-  const given = new Map(), taken = new Set();
+  const given = new Map();
+  const taken = new Set();
   for (const item of compared()) {
-    const free = [item.kind, ...kd.SERIES].find((token) => !taken.has(token));
+    const free = [item.kind, ...NOBODY, ...kd.SERIES].find((token) => !taken.has(token));
     taken.add(free);
     given.set(item.id, free ?? "soft");
   }

@@ -111,6 +111,23 @@ def test_it_filters_by_words_comparisons_and_facets_and_keeps_them_in_the_addres
         assert "Nothing passes" in page.locator("#explorer .nothing").inner_text()
 
 
+def test_the_keyboard_reaches_the_table_at_once_and_the_tabs_by_arrows(chromium, address):
+    with opened(chromium, address, "#find=distilled") as page:
+        ready(page)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "table"
+        assert state(page)["query"] == "distilled", "the view stays as the address has it"
+        page.locator("#tab-configurations").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.id") == "tab-runs"
+        assert page.locator("#tab-runs").get_attribute("aria-selected") == "true"
+        assert page.locator("#shown-count").inner_text() == "80 of 257 runs"
+        page.evaluate("location.hash = 'find=scratch'")  # as a link into the page does
+        page.locator("#tab-configurations[aria-selected='true']").wait_for()
+        assert page.locator("#shown-count").inner_text() == "5 of 17 configurations"
+
+
 def test_two_ticked_runs_are_drawn_in_their_colours_everywhere(chromium, address):
     with opened(chromium, address, "#view=runs&find=distilled width=8") as page:
         ready(page, figures=True)
@@ -135,6 +152,7 @@ def test_two_ticked_runs_are_drawn_in_their_colours_everywhere(chromium, address
         boxes.nth(5).click(modifiers=["Shift"])
         assert page.evaluate("ticked().length") == 6
         page.locator("#curves details summary").click()
+        page.locator("#curves .numbers table").wait_for()
         assert page.locator("#curves .numbers thead th").count() == 7
 
 
