@@ -111,6 +111,7 @@ const runPanel = (run) => [
   run.curveKeys.length > 0 && part("Training curves", panelCurves(run)),
   run.bins && part("Reliability", panelReliability(run)),
   ...metricParts(run),
+  run.status !== "finished" && kd.element("p", { class: "note" }, "What it did not come to measure is not listed."),
   part("What it was asked for with", askedFor(run)),
   targetsPart(run),
   run.identity && part("What trains it", tree(run.identity)),

@@ -35,6 +35,7 @@ const metricGroups = (keys) => {
 
 const metricParts = (item) => {
   const keys = Object.keys(study.keys);
+  if (keys.every((key) => item.value(key) === null)) return [];
   const row = (key) => ({ key, text: item.value(key) === null ? null : item.shown(key), reason: item.reason(key) });
   const told = (key) => item.level === "runs" || item.value(key) !== null;
   const parts = [...metricGroups(keys)]
