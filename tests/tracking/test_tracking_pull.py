@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -68,26 +69,19 @@ def test_a_run_made_here_stays_and_a_run_made_twice_elsewhere_is_taken_once(sent
     assert "another machine made the same run first" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (lambda record: {**record, "identity_config": {"seeds": 7}}, "not the hash of what it says"),
-        (lambda record: {**record, "schema_version": 99}, "schema_version 99"),
-        (lambda record: [record], "cannot be taken"),
-        (lambda record: {**record, "run_id": "../../../evil00"}, "not the hash of what it says"),
-    ],
-    ids=["another identity", "newer", "a list", "a path"],
-)
-def test_what_is_no_record_is_told_and_not_kept(sent, kdlab, tmp_path, change, why):
-    files = sent.run("kdlab", RUNS[0]).files
-    files["record.json"] = json.dumps(change(json.loads(files["record.json"]))).encode()
+def test_what_is_no_record_is_told_and_not_kept(sent, kdlab, tmp_path):
+    def change(at, how):
+        files = sent.run("kdlab", RUNS[at]).files
+        files["record.json"] = json.dumps(how(json.loads(files["record.json"]))).encode()
+
+    change(0, lambda record: {**record, "identity_config": {"seeds": 7}})
+    change(1, lambda record: {**record, "schema_version": 99})
+    change(2, lambda record: [record])
     done = kdlab("pull", "kdlab", HERE, server=sent)
     assert done.returncode == 1
-    assert f"{RUNS[0]}: " in done.stderr
-    assert why in done.stderr
-    here = Store(tmp_path / "here")
-    assert here.ids() == sorted(RUNS[1:]), "the others are here"
-    assert {path.name for path in (tmp_path / "here" / "pulled").iterdir()} == set(RUNS[1:])
+    for at, why in enumerate(("not the hash of what it says", "schema_version 99", "cannot be taken")):
+        assert re.search(rf"{RUNS[at]}: .*{why}", done.stderr)
+    assert Store(tmp_path / "here").ids() == []
 
 
 def test_no_name_that_a_server_tells_leads_out_of_the_store(sent, kdlab, tmp_path):
@@ -124,7 +118,6 @@ def test_curves_are_part_of_what_the_record_carries(sent):
     ("words", "code", "said"),
     [
         ([], 2, "a W&B project is needed"),
-        (["nope", HERE], 2, "stub-team/nope holds no run"),
         (["kdlab", "nope", HERE], 2, "holds no run with the tag nope"),
         (["kdlab", HERE, "student.width=3"], 2, "student.width cannot be set here"),
     ],
