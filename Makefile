@@ -24,8 +24,8 @@ quickstart: $(STAMP) ## teachers, students, twins, controls on real digits; ends
 	$(BIN)/kdlab sweep quickstart
 	$(BIN)/kdlab report quickstart
 
-test: $(STAMP) ## all tests, no network, no GPU, under 6 minutes on 2 cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q tests
+test: $(STAMP) ## the tests but for the long ones (make bench has them): no network, no GPU, under 6 minutes on 2 cores
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" -q tests
 
 check: $(STAMP) ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
@@ -36,9 +36,10 @@ format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure the speed table into reports/benchmarks (half an hour), then what is too long for a test
+bench: $(STAMP) ## measure the speed table into reports/benchmarks (half an hour), then what is too long for make test
 	$(BIN)/python tests/benchmarks/speed.py $(FIGURES)
 	$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
+	$(BIN)/python -m pytest -q -m long tests
 
 pictures: $(STAMP) ## the pictures of README's "Compare runs", from real runs (needs chromium and tmux)
 	$(BIN)/python tests/benchmarks/pictures.py

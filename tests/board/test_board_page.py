@@ -98,6 +98,7 @@ def test_a_sweep_from_nothing_to_its_results_without_loading_again(opened, board
         assert all(address.startswith((board.address, "data:")) for address in page.heard.requests)
 
 
+@pytest.mark.long
 def test_a_killed_sweep_is_told_and_so_is_how_to_go_on(opened, sweep):
     process = sweep("training.steps=1000000", "study.only=[distilled]")
     with opened("/study/quickstart") as page:

@@ -135,6 +135,7 @@ def records_of(folder):
     return {record["role"]: record for record in (json.loads(path.read_text(encoding="utf-8")) for path in paths)}
 
 
+@pytest.mark.long
 def test_an_agents_run_is_the_student_and_nobody_else(story):
     server, folder, said = story
     runs, records = runs_of(server, "kdlab"), records_of(folder / "grid")
@@ -150,6 +151,7 @@ def test_an_agents_run_is_the_student_and_nobody_else(story):
     assert server.unknown == []
 
 
+@pytest.mark.long
 def test_the_sweep_sees_its_parameters_and_what_it_optimises(story):
     server, folder, _ = story
     run, record = runs_of(server, "kdlab")["sw0r1"], records_of(folder / "grid")["student"]
@@ -163,6 +165,7 @@ def test_the_sweep_sees_its_parameters_and_what_it_optimises(story):
     )
 
 
+@pytest.mark.long
 def test_a_sweep_of_one_point_answers_too_and_goes_where_its_sweep_is(story):
     server, folder, said = story
     runs, records = runs_of(server, "theirs"), records_of(folder / "question")
@@ -171,6 +174,7 @@ def test_a_sweep_of_one_point_answers_too_and_goes_where_its_sweep_is(story):
     assert [runs[records[role]["run_id"]].sweep for role in ("teacher", "scratch")] == [None, None]
 
 
+@pytest.mark.long
 def test_a_point_that_is_finished_already_tells_its_numbers_all_the_same(story):
     server, _, said = story
     runs = runs_of(server, "theirs")
@@ -186,6 +190,7 @@ def test_a_point_that_is_finished_already_tells_its_numbers_all_the_same(story):
     assert not any("trainer/step" in row for row in again.history)  # curves told now would have wrong times
 
 
+@pytest.mark.long
 def test_several_points_are_no_answer_and_it_is_said(story):
     server, _, said = story
     assert "note: a W&B agent waits for one run, and these are several" in said["several"]

@@ -16,6 +16,7 @@ def rows(run):
     return [row["trainer/step"] for row in run.history if "trainer/step" in row]
 
 
+@pytest.mark.long
 def test_twelve_seconds_of_503_cost_an_online_run_nothing_but_time(server, mirrored, tmp_path):
     began = []
 

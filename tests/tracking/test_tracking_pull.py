@@ -54,6 +54,7 @@ def test_runs_of_another_machine_are_records_here(sent, sent_once, kdlab, tmp_pa
     assert again.stdout.startswith("W&B stub-team/kdlab: 0 records pulled, 3 here before\n")
 
 
+@pytest.mark.long
 def test_a_run_made_here_stays_and_a_run_made_twice_elsewhere_is_taken_once(sent, kdlab, mirrored, tmp_path):
     told = sent.env(str(tmp_path / "third"))
     third = mirrored(tmp_path / "third" / "runs", begun="2026-05-05T05:05:05+00:00")

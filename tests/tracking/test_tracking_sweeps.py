@@ -12,6 +12,7 @@ TINY = (
     *("data=digits", "student.width=4", "training.steps=12", "teacher.training.steps=12"),
     *("evaluation.latency.enabled=false", "store.root=runs", "tracker.mode=online"),
 )
+pytestmark = pytest.mark.long
 #: Study -> launcher and what it asks for: the second shares a point with the first, the third has one that fails.
 SWEEPS = {
     "first": ("stacked", ["objective.temperature=1,2"]),

@@ -60,6 +60,7 @@ def test_what_was_made_offline_arrives_once(copied, server, kdlab, inspect_run):
     assert sorted(path.name for path in copied.parent.iterdir() if path.name == "wandb") == []
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_is_told_and_the_rest_arrives_later(copied, server, kdlab):
     posts = []
 
@@ -115,6 +116,7 @@ def test_a_history_that_was_doubled_elsewhere_is_told():
     assert lacking(replace(note, rows=14), Remote(shown, {}), {}) == []
 
 
+@pytest.mark.long
 def test_a_killed_sync_goes_on_where_it_was(copied, server, kdlab):
     server.fault = lambda kind, name: 1.0 if kind == "filestream" else None  # slow enough to be killed at work
     process = kdlab("sync", ROOT_IS, server=server, background=True)
@@ -130,6 +132,7 @@ def test_a_killed_sync_goes_on_where_it_was(copied, server, kdlab):
     assert_whole(server)
 
 
+@pytest.mark.long
 def test_two_at_once_send_nothing_twice(copied, server, kdlab):
     both = [kdlab("sync", ROOT_IS, server=server, background=True) for _ in range(2)]
     outputs = [process.communicate(timeout=60) for process in both]
@@ -155,6 +158,7 @@ def test_without_a_key_nothing_is_tried(copied, kdlab):
     assert "wandb login" in done.stderr
 
 
+@pytest.mark.long
 def test_a_run_of_another_machine_keeps_its_id(copied, server, kdlab, mirrored, tmp_path):
     told = server.env(str(tmp_path / "other"))
     mirrored(tmp_path / "elsewhere" / "runs", mode="online", count=3, begun="2026-05-05T05:05:05+00:00", **told)
@@ -168,6 +172,7 @@ def test_a_run_of_another_machine_keeps_its_id(copied, server, kdlab, mirrored, 
     assert kdlab("sync", ROOT_IS, server=server).stdout.endswith("3 there before\n")
 
 
+@pytest.mark.long
 def test_an_id_that_was_deleted_at_the_server_gets_a_suffix(copied, server, kdlab):
     known = server.graphql
 

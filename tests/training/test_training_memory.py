@@ -34,7 +34,8 @@ def resident():
 faults()
 print(faults())
 with kept_memory():
-    faults()
+    for _ in range(3):  # what lies above a freed block may make the next one a little too long for its place, once
+        faults()
     print(faults())
     print(resident())
 print(resident())
