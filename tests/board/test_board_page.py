@@ -72,6 +72,7 @@ def fits(page):
 # --- beside real sweeps ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_sweep_from_nothing_to_its_results_without_loading_again(opened, board, sweep):
     with opened("/") as page:
         see(page, "Nothing here yet")
@@ -177,6 +178,7 @@ def test_focus_and_ticks_stay_while_the_store_changes(opened, shelf):
         see(page, "question: 7 finished", "#announcement")
 
 
+@pytest.mark.long
 def test_a_board_that_is_gone_and_comes_back(chromium, shelf, tmp_path):  # noqa: F811
     app = make_app(tmp_path / "runs", tmp_path / "reports")
     page = chromium.new_page()

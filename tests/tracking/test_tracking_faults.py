@@ -36,6 +36,7 @@ def test_twelve_seconds_of_503_cost_an_online_run_nothing_but_time(server, mirro
         assert {"record.json", "studies.json"} <= set(run.files)
 
 
+@pytest.mark.long
 def test_a_server_that_goes_for_good_leaves_whole_numbers_on_disk_and_a_sync_completes_them(
     server, mirrored, kdlab, tmp_path
 ):
