@@ -19,12 +19,13 @@ from kdlab.saying import say
 if TYPE_CHECKING:
     from kdlab.tracking.wandb.pull import Carried
 
-Taken = Literal["pulled", "here", "another"]
+Taken = Literal["pulled", "here", "another", "repeated", "unfinished"]
 _SHOWN = 8
 
 
 def pull(words: list[str]) -> int:
     """``kdlab pull [ENTITY/]PROJECT [STUDY] [store.root=...] [tracker.*=...]``."""
+    from kdlab.tracking.wandb.connection import check_project
     from kdlab.tracking.wandb.note import md5_of
     from kdlab.tracking.wandb.pull import carried
     from kdlab.tracking.wandb.server import Server
@@ -32,6 +33,8 @@ def pull(words: list[str]) -> int:
     asked = parse(words, command="pull", names=2)
     if not asked.names:
         raise UserError("pull: a W&B project is needed: kdlab pull [ENTITY/]PROJECT [STUDY]")
+    entity, _, project = asked.names[0].rpartition("/")
+    check_project(project, key="PROJECT")
     here = settings(asked.overrides, command="pull", reads=("store.root", "tracker."))
     store = Store(Path(here.store.root), say=say)
     store.check_writable()
@@ -43,7 +46,6 @@ def pull(words: list[str]) -> int:
         return kept.is_file() and md5_of(kept) == md5
 
     server = Server(timeout_seconds=here.tracker.init_timeout_seconds)
-    entity, _, project = asked.names[0].rpartition("/")
     path = server.path(project, entity or here.tracker.entity)
     study = asked.names[1] if len(asked.names) > 1 else None
     outcomes: Counter[Taken] = Counter()
@@ -55,9 +57,10 @@ def pull(words: list[str]) -> int:
                 problems[one.tracker_id] = one.problem
                 continue
             outcomes[_take(one, store)] += 1
-            for name, membership in _memberships(one).items():
+            for name, membership in _memberships(one, store).items():
                 joined.setdefault(name, []).append(membership)
-    for name, pieces in sorted(joined.items()):
+    joined = {name: new for name, pieces in sorted(joined.items()) if (new := _new(store.root, name, pieces))}
+    for name, pieces in joined.items():
         _join(store.root, name, pieces)
     if not outcomes and not problems:
         raise UserError(f"{path} holds no run" + (f" with the tag {study}" if study else ""))
@@ -71,38 +74,72 @@ def pull(words: list[str]) -> int:
 def _take(one: "Carried", store: Store) -> Taken:
     """Keep what a run carries, and say what became of its record.
 
-    Of one run that two machines made, the first one stays, unless it failed.
+    Of one run that two machines made, the first one stays, unless it failed. Of one that a machine repeated
+    (``force=true``) the last one counts, as it does there.
     """
+    if one.is_unfinished:
+        return "unfinished"
     folder = store.pulled(one.run_id)
     if RECORD in one.files:
         before = read_record(folder)
         new = RunRecord.from_json(parse_json(one.files[RECORD]))
         if before is not None and before.status == "finished" and before.tracker_id != new.tracker_id:
-            return "another"
+            attempts = [record.provenance.get("attempt", 1) for record in (before, new)]
+            if new.status != "finished" or attempts[0] >= attempts[1]:
+                return "another" if attempts[0] == attempts[1] else "repeated"
     for name, text in one.files.items():
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / name, text)
     return "pulled" if RECORD in one.files else "here"
 
 
-def _memberships(one: "Carried") -> dict[str, studies.Study]:
+def _memberships(one: "Carried", store: Store) -> dict[str, studies.Study]:
+    """The studies of a run; of one that was here already too: the pull that brought it may have ended before it joined.
+
+    Those are told by the file that is here, which was looked at when it came.
+    """
     from kdlab.tracking.travel import STUDIES
 
-    return studies.read_memberships(one.files[STUDIES]) if STUDIES in one.files else {}
+    kept = store.pulled(one.run_id) / STUDIES
+    if STUDIES in one.files:
+        return studies.read_memberships(one.files[STUDIES])
+    return studies.read_memberships(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+
+
+def _new(root: Path, name: str, pieces: list[studies.Study]) -> list[studies.Study]:
+    """Those that tell of a member whom the study here does not have."""
+    study = studies.read_study(root, name)
+    there = {member.place for member in study.members} if study is not None else set()
+    return [piece for piece in pieces if any(member.place not in there for member in piece.members)]
 
 
 def _join(root: Path, name: str, pieces: list[studies.Study]) -> None:
-    """Add the members that other machines planned; what the study asks is told as when a sweep is planned again."""
+    """Add the members that other machines planned; what the study asks is told as when a sweep is planned again.
+
+    Arms, comparisons and data sets that only this store's study has stay beside those that come.
+    """
     for header in {str(piece.header): piece.header for piece in pieces}.values():
         members = [member for piece in pieces if piece.header == header for member in piece.members]
         before = studies.read_study(root, name)
-        studies.plan(root, name, joined_header(dict(header), before, members), members)
+        whole = {"sesoi": {}, "command": "", "grid": {}, **header}
+        joined = joined_header(whole, before, members)
+        here = before.header if before is not None else {}
+        if here.get("arms"):
+            joined["arms"] = {**here["arms"], **(joined.get("arms") or {})}
+        for key in ("compare", "data"):
+            if here.get(key):
+                joined[key] = [*here[key], *(new for new in joined.get(key) or () if new not in here[key])]
+        studies.plan(root, name, joined, members)
 
 
 def _tell(path: str, outcomes: "Counter[Taken]", *, joined: list[str]) -> None:
     parts = [f"{counted(outcomes['pulled'], 'record')} pulled", f"{outcomes['here']} here before"]
     if outcomes["another"]:
         parts.append(f"{outcomes['another']} left out: another machine made the same run first")
+    if outcomes["repeated"]:
+        parts.append(f"{outcomes['repeated']} left out: repeated since")
     say(f"W&B {path}: {', '.join(parts)}")
+    if outcomes["unfinished"]:
+        say(f"note: {counted(outcomes['unfinished'], 'run')} without a record yet: still at work, or killed")
     for name in joined:
         say(f"  study {name}: kdlab report {name} covers them")

@@ -1,5 +1,6 @@
 """``kdlab sync``: bring the mirror in Weights & Biases in line with the store, and see that all of it arrived."""
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -76,24 +77,37 @@ def kept_up(lab: "Lab", run_ids: Iterable[str], tracker: TrackerConfig) -> Itera
     """Where runs go online: what those that are finished already gain is set while the others train inside.
 
     Tags of a new study are set at once, in the background; what is measured again inside follows at the end. Nothing
-    that goes wrong with the mirror fails the sweep.
+    that goes wrong with the mirror fails the sweep, and a sweep that is interrupted does not wait for it.
     """
     known = [record for run_id in run_ids if (record := lab.store.finished(run_id)) is not None]
     if not lab.tracker.is_online or not known:
         yield
         return
+    is_over = threading.Event()
     with ThreadPoolExecutor(max_workers=1) as worker:
-        tags = worker.submit(bring_up, lab.store, known, tracker)
-        yield
+        tags = worker.submit(bring_up, lab.store, known, tracker, is_over=is_over)
+        try:
+            yield
+        except BaseException:
+            is_over.set()
+            raise
         tags.result()
-    bring_up(lab.store, [lab.store.load(record.run_id) for record in known], tracker)
+    now = [record for one in known if (record := lab.store.own(one.run_id)) is not None]
+    bring_up(lab.store, now, tracker, is_over=is_over)
 
 
-def bring_up(store: Store, records: Sequence[RunRecord], tracker: TrackerConfig) -> None:
+def bring_up(
+    store: Store, records: Sequence[RunRecord], tracker: TrackerConfig, *, is_over: threading.Event | None = None
+) -> None:
     """Bring the mirror of finished runs up to date where it is behind; what cannot be is said, and left to a sync."""
+
+    def advance(what: str, done: int, total: int) -> None:
+        if is_over is not None and is_over.is_set():
+            raise WorkFailedError("interrupted; kdlab sync does it later")
+
     try:
-        problems = send(store, records, tracker, advance=lambda *done: None).problems
-    except UserError as error:
+        problems = send(store, records, tracker, advance=advance).problems
+    except (UserError, OSError) as error:
         say(f"note: the mirror of {counted(len(records), 'run')} was not brought up to date: {error}")
     else:
         if problems:
@@ -135,6 +149,7 @@ def _wanted(record: RunRecord, store: Store) -> "Wanted":
         tuple(membership_tags(store, record.run_id, role=record.role)),
         record.metrics,
         record.status == "failed",
+        record.provenance.get("started"),
         run_tables(record) if record.status == "finished" else {},
         travelling_files(store, record.run_id),
     )

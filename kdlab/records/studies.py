@@ -6,6 +6,7 @@ goes on with one line of kind ``member`` per planned run. A run trained once may
 
 import dataclasses
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -137,10 +138,14 @@ def read_memberships(text: str) -> dict[str, Study]:
         ValueError: it is not that, or names a study as no study is named.
     """
     try:
-        return {
+        found = {
             check_study_name(row["name"]): Study(dict(row["header"]), [Member(**member) for member in row["members"]])
             for row in json.loads(text)
         }
+        for member in itertools.chain.from_iterable(study.members for study in found.values()):
+            if not all(word is None or isinstance(word, str) for word in (*member.place[:3], *member.overrides)):
+                raise TypeError(f"{member.place} holds what is no word")
+        return found
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a list of memberships: {error}") from error
 

@@ -4,10 +4,13 @@ import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from kdlab.errors import UserError
+
 if TYPE_CHECKING:
     import wandb
 
 MAX_NAME_LENGTH, MAX_TAG_LENGTH = 128, 64  # W&B refuses longer ones
+_NOT_IN_PROJECTS = frozenset("/\\#?%:")
 FLUSH_SECONDS = 2.0
 """Between two flushes to the ``.wandb`` file: what a killed run loses of its mirror."""
 
@@ -60,6 +63,20 @@ def has_credentials() -> bool:
     return bool(wandb.login(prompt=False, verify=False))
 
 
+def check_project(name: str, *, key: str = "tracker.project") -> str:
+    """``name`` itself, where W&B takes it as the name of a project.
+
+    Raises:
+        UserError: naming ``key`` and what is allowed; wandb would tell it of every run anew, as a lost mirror.
+    """
+    if not 0 < len(name) <= MAX_NAME_LENGTH or set(name) & _NOT_IN_PROJECTS:
+        raise UserError(
+            f"{key} = {name!r}: 1 to {MAX_NAME_LENGTH} characters are needed, none of / \\ # ? % : "
+            "(a team is tracker.entity)"
+        )
+    return name
+
+
 #: In a refusal of W&B: the id exists there already, or existed and was deleted.
 _TAKEN = ("already exists, but your `resume` setting", "previously created and deleted")
 
@@ -70,8 +87,8 @@ def is_taken(message: str) -> bool:
 
 
 def clipped(tags: Iterable[str]) -> tuple[str, ...]:
-    """Tags as W&B takes them: each once, none longer than it allows."""
-    return tuple(dict.fromkeys(tag[:MAX_TAG_LENGTH] for tag in tags))
+    """Tags as W&B takes them: each once, none empty or longer than it allows."""
+    return tuple(dict.fromkeys(tag[:MAX_TAG_LENGTH] for tag in tags if tag))
 
 
 def first_line(error: BaseException) -> str:

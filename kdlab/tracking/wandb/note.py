@@ -19,6 +19,8 @@ from kdlab.records.atomic import write_text
 NOTE = "kdlab.json"
 #: Folders of wandb's: of a run begun offline, or online.
 _FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-(?P<id>.+)")
+_BEGIN = b":W&B"
+"""How a ``.wandb`` file begins."""
 #: Files that wandb makes of what it was told, and makes anew at each upload.
 _OF_WANDB = ("config.yaml", "wandb-metadata.json", "wandb-summary.json", "output.log", "requirements.txt")
 
@@ -78,6 +80,18 @@ def run_folders(directory: Path) -> Iterator[tuple[str, Path]]:
         if named is not None and folder.is_dir():
             note = read_note(folder)
             yield (named["id"] if note is None else note.id), folder
+
+
+def unreadable(folder: Path) -> str:
+    """Why nothing can be sent of the run in ``folder``, one such run keeps ``wandb sync`` from all; empty where it can.
+
+    A kill leaves a file that ends early, which is read up to there. A full disk leaves one that never began.
+    """
+    files = list(folder.glob("*.wandb"))
+    if not files:
+        return f"its .wandb file is gone from {folder.name}"
+    with files[0].open("rb") as file:
+        return "" if file.read(len(_BEGIN)) == _BEGIN else f"{folder.name}/{files[0].name} is empty or damaged"
 
 
 def files_of(folder: Path) -> dict[str, str]:

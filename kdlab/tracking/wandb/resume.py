@@ -28,9 +28,11 @@ def curves_of(folder: Path) -> list[dict[str, Any]]:
         OSError: wandb's reader does not read it.
     """
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    done = subprocess.run(
-        command, cwd=folder.parent.parent, capture_output=True, text=True, timeout=_READ_SECONDS, check=False
-    )
+    here = folder.parent.parent
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=_READ_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"{folder.name} was not read within {_READ_SECONDS:g} s") from error
     if done.returncode != 0:
         raise OSError(f"{folder.name} cannot be read: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     records = (json.loads(line) for line in done.stdout.splitlines())
@@ -84,6 +86,6 @@ def send_rest(
                 settings=quiet_settings(init_seconds=timeout_seconds, finish_seconds=timeout_seconds),
             )
         )
-        run = WandbRun(begun, name=note.run_id, directory=directory, say=say)
+        run = WandbRun(begun, name=note.run_id, directory=directory, say=say, kept_in=folder.parent)
         run.replay(rest, config=note.config)
         run.finish(note.summary or {}, tables=tables if lacks_tables else {}, files={}, failed=note.failed)

@@ -46,8 +46,10 @@ class WandbRun:
         directory: Path,
         say: Callable[[str], object],
         outage: Outage | None = None,
+        kept_in: Path | None = None,
     ) -> None:
         self._begun, self._name, self._directory, self._say = begun, name, directory, say
+        self._kept_in = directory if kept_in is None else kept_in  # what the user is told, not a scratch folder
         self._outage = Outage() if outage is None else outage
         self._curves: set[str] = set()
         self._row: dict[str, float] = {}
@@ -172,7 +174,7 @@ class WandbRun:
             if not self._broken and not self._outage.is_on:
                 self._say(
                     f"W&B run {self.id}: {first_line(error)}; the record is not affected. What was mirrored of it, and "
-                    f"of the runs open beside it, is in {self._directory} and can be sent with `kdlab sync`"
+                    f"of the runs open beside it, is in {self._kept_in} and can be sent with `kdlab sync`"
                 )
             self._broken = self._outage.is_on = True
 

@@ -6,7 +6,9 @@ asked for again until something about it changes (a tag gained, a record measure
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from kdlab.errors import WorkFailedError
 from kdlab.records.atomic import write_text
 from kdlab.tracking.base import Table
 from kdlab.tracking.wandb.connection import clipped, first_line, is_taken, wandb_errors
-from kdlab.tracking.wandb.note import Note, files_of, read_note, run_folders, write_note
+from kdlab.tracking.wandb.note import Note, files_of, read_note, run_folders, unreadable, write_note
 from kdlab.tracking.wandb.resume import curves_of
 from kdlab.tracking.wandb.run import defined
 from kdlab.tracking.wandb.server import Remote, Server, lacking, lacking_beside
@@ -23,6 +25,10 @@ from kdlab.tracking.wandb.upload import Parcel, upload
 Advance = Callable[[str, int, int], object]
 Rename = Callable[[str, str], Mapping[str, str]]
 _MAX_SUFFIXES = 20
+_AT_ONCE = 8
+"""Requests to the server beside each other: one waits for its answer fifty times as long as it costs."""
+_SETTLE_SECONDS = 10.0
+"""How long a server may take to count what it was sent."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Wanted:
         tags: tags that its memberships give it.
         metrics: its numbers.
         failed: whether it failed.
+        begun: when it began, which tells it from one of the same id that another machine made.
         tables: name -> the tables that it shows.
         files: name -> text of the files that travel with it.
     """
@@ -44,6 +51,7 @@ class Wanted:
     tags: tuple[str, ...]
     metrics: Mapping[str, float | None]
     failed: bool
+    begun: str | None
     tables: Mapping[str, Table]
     files: Mapping[str, str]
 
@@ -56,6 +64,7 @@ class Mirrored:
     note: Note
     files: Mapping[str, str]
     tables: Mapping[str, Table]
+    begun: str | None
     is_renamed: bool = False
     remote: Remote | None = None
     why: list[str] = field(default_factory=list)
@@ -154,27 +163,26 @@ def _send(
     say: Callable[[str], object],
 ) -> Outcome:
     for done, run in enumerate(todo):
-        if run.note.rows is None:  # killed between its record and its end
-            advance("reading", done, len(todo))
-            run.note = replace(run.note, rows=len(curves_of(run.folder)) + bool(run.tables))
-            write_note(run.folder, run.note)
+        advance("reading", done, len(todo))
+        _read(run)
     _look(todo, server, advance)
-    taken = [run for run in todo if run.remote is not None and _is_another(run.note, run.remote)]
+    taken = [run for run in todo if run.remote is not None and _is_another(run, run.remote)]
     _rename(taken, server, rename)
-    absent = [run for run in todo if run.remote is None]
+    absent = [run for run in todo if run.remote is None and not run.why]
     sending = functools.partial(_upload, directory=directory, stall_seconds=stall_seconds, advance=advance)
     sending(absent)
-    _look(absent, server, advance)
+    _look_until_settled(absent, server, advance)
     if deleted := [run for run in absent if run.remote is None and any(map(is_taken, run.why))]:
         _rename(deleted, server, rename)  # W&B takes no id a second time
         sending(deleted)
-        _look(deleted, server, advance)
+        _look_until_settled(deleted, server, advance)
     lacking_rest = [run for run in todo if _lacks_rest(run) and not run.why]
     for done, run in enumerate(lacking_rest):
         advance("completing", done, len(lacking_rest))
         _attempt(run, lambda run=run: server.send_rest(run.note, run.folder, _there(run), run.tables, say=say))  # type: ignore[misc]
-    _look(lacking_rest, server, advance)
-    mended = [run for run in todo if _mend(run, server)]
+    _look_until_settled(lacking_rest, server, advance)
+    mended = [run for run in todo if _is_to_mend(run)]
+    _each(mended, lambda run: _mend(run, server), "setting", advance)
     _look(mended, server, advance)
     sent = [run for run in todo if run in absent or run in lacking_rest]
     for run in todo:
@@ -198,7 +206,7 @@ def _refreshed(folder: Path, wanted: Wanted, *, project: str, entity: str | None
     _write_files(folder, wanted.files)
     if note != before:
         write_note(folder, note)
-    return Mirrored(folder, note, files_of(folder), wanted.tables)
+    return Mirrored(folder, note, files_of(folder), wanted.tables, note.config.get("begun") or wanted.begun)
 
 
 def _write_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -209,37 +217,81 @@ def _write_files(folder: Path, files: Mapping[str, str]) -> None:
             write_text(path, text)
 
 
+def _read(run: Mirrored) -> None:
+    """See whether a run can be sent, and count the rows of one that was killed between its record and its end."""
+    if trouble := unreadable(run.folder):
+        run.why = [trouble]
+    elif run.note.rows is None:
+        try:
+            run.note = replace(run.note, rows=len(curves_of(run.folder)) + bool(run.tables))
+        except OSError as error:
+            run.why = [first_line(error)]
+        else:
+            write_note(run.folder, run.note)
+
+
+def _each(runs: Sequence[Mirrored], action: Callable[[Mirrored], object], what: str, advance: Advance) -> None:
+    """Do the same to many runs, some at once; the first error ends it."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            for done, _ in enumerate(pool.map(action, runs), start=1):
+                advance(what, done, len(runs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def _look(runs: Sequence[Mirrored], server: Server, advance: Advance) -> None:
     """Ask the server what it holds of these runs."""
     by_path: dict[str, list[Mirrored]] = {}
     for run in runs:
         by_path.setdefault(server.path(run.note.project, run.note.entity), []).append(run)
-    done = 0
-    for path, here in by_path.items():
-        found = server.by_id(path, [run.note.id for run in here])
-        for run in here:
-            shown = found.get(run.note.id)
-            try:
-                run.remote = None if shown is None else server.look(shown)
-            except wandb_errors() as error:
-                raise WorkFailedError(
-                    f"W&B did not list the files of run {run.note.id}: {first_line(error)}"
-                ) from error
-            done += 1
-            advance("comparing", done, len(runs))
+    found = {
+        (path, wandb_id): run
+        for path, here in by_path.items()
+        for wandb_id, run in server.by_id(path, [run.note.id for run in here]).items()
+    }
+
+    def look(run: Mirrored) -> None:
+        shown = found.get((server.path(run.note.project, run.note.entity), run.note.id))
+        try:
+            run.remote = None if shown is None else server.look(shown)
+        except wandb_errors() as error:
+            raise WorkFailedError(f"W&B did not list the files of run {run.note.id}: {first_line(error)}") from error
+
+    _each(runs, look, "comparing", advance)
 
 
-def _is_another(note: Note, remote: Remote) -> bool:
+def _look_until_settled(runs: Sequence[Mirrored], server: Server, advance: Advance) -> None:
+    """Ask what arrived of runs that were just sent, again while it may still be counted.
+
+    What looks as if it were lacking would be sent again, behind itself.
+    """
+    _look(runs, server, advance)
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while (late := [run for run in runs if _is_late(run)]) and time.monotonic() < deadline:
+        time.sleep(1.0)
+        _look(late, server, advance)
+
+
+def _is_late(run: Mirrored) -> bool:
+    """Whether nothing went wrong that was told, and yet a part is not there."""
+    if run.why:
+        return False
+    return run.remote is None or run.remote.num_rows < (run.note.rows or 0) or run.remote.run.state == "running"
+
+
+def _is_another(run: Mirrored, remote: Remote) -> bool:
     """Whether the server's run of this id was begun elsewhere: one identity trained on two machines is two runs."""
     begun = remote.config.get("begun")
-    return begun is not None and note.config.get("begun") not in (None, begun)
+    return begun is not None and run.begun not in (None, begun)
 
 
 def _rename(runs: Sequence[Mirrored], server: Server, rename: Rename) -> None:
     """Give runs ids that the server never held."""
     for run in runs:
         run.note = replace(run.note, id=_free_id(run.note, server))
-        run.is_renamed, run.remote, run.why = True, None, []
+        run.is_renamed, run.remote = True, None
         write_note(run.folder, run.note)
         _write_files(run.folder, rename(run.note.run_id, run.note.id))
         run.files = files_of(run.folder)
@@ -278,13 +330,15 @@ def _there(run: Mirrored) -> int:
     return run.remote.num_rows
 
 
-def _mend(run: Mirrored, server: Server) -> bool:
-    """Set what can be set without an upload; whether that was tried."""
+def _is_to_mend(run: Mirrored) -> bool:
+    """Whether all that it lacks can be set without an upload."""
+    return run.remote is not None and bool(run.problems) and not _lacks_rest(run)
+
+
+def _mend(run: Mirrored, server: Server) -> None:
     remote = run.remote
-    if remote is None or not run.problems or _lacks_rest(run):
-        return False
+    assert remote is not None
     _attempt(run, lambda: server.mend(remote, run.note, folder=run.folder, files=run.files))
-    return True
 
 
 def _attempt(run: Mirrored, action: Callable[[], object]) -> None:

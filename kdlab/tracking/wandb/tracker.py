@@ -19,6 +19,7 @@ from kdlab.tracking.base import NullRun, TrackedRun
 from kdlab.tracking.wandb.agent import AgentRun
 from kdlab.tracking.wandb.connection import (
     MAX_NAME_LENGTH,
+    check_project,
     clipped,
     first_line,
     has_credentials,
@@ -54,7 +55,7 @@ class WandbTracker:
         agent: what a ``wandb agent`` started this process for; its project and entity go before the others.
 
     Raises:
-        UserError: an unknown mode, or a directory not named ``wandb`` (wandb insists on the name).
+        UserError: an unknown mode, a name that no project has, a directory not named ``wandb`` (wandb insists on it).
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class WandbTracker:
             raise UserError(f"tracker.mode = {mode!r}: {nearest(str(mode), get_args(Mode))}")
         if directory.name != "wandb":
             raise UserError(f"the folder of W&B files must be named wandb, not {directory}")
+        if mode != "disabled":
+            check_project(project)
         self.mode: Mode = mode
         self.directory = directory.expanduser().absolute()
         self._project, self._entity, self._tags, self._notes = project, entity, tuple(tags), notes

@@ -2,7 +2,8 @@
 
 Its exit code says nothing (0 where the key was refused, the server was gone, files were lost), so nobody believes it:
 whoever calls this looks afterwards what is there. It must not be given a run that the server holds a part of: it sends
-the history from its first row again, behind what is there.
+the history from its first row again, behind what is there. So it ends with us, however we end: the next sync would find
+such a part while it still grows.
 """
 
 import os
@@ -19,6 +20,18 @@ AT_ONCE = 200
 """Runs handed to one process of wandb's."""
 _PARALLEL = 8
 _STALLED = "nothing arrived"
+#: ``wandb sync`` that ends, with the service it started, when its input does: when the process that gave it is gone.
+_WANDB = """
+import os, signal, sys, threading
+
+def end_with_the_other():
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGTERM)
+
+threading.Thread(target=end_with_the_other, daemon=True).start()
+from wandb.cli.cli import cli
+cli()
+"""
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,11 @@ def _upload_batch(
     stall_seconds: float,
     advance: Callable[[int], object],
 ) -> list[str]:
-    command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--include-synced", "-n", str(_PARALLEL)]
+    command = [sys.executable, "-c", _WANDB, "sync", "--include-online", "--include-synced", "-n", str(_PARALLEL)]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [*command, *options, *map(str, folders)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=directory.parent,
@@ -109,7 +122,7 @@ def _watched(
         elif time.monotonic() - moved > stall_seconds:
             return [f"{_STALLED} for {stall_seconds:g} s"]
     lines = [line.removeprefix("wandb: ").strip() for line in _text(output).splitlines()]
-    told = [line.removeprefix("ERROR").strip() for line in lines if "rror" in line or line.startswith("ERROR")]
+    told = [line.removeprefix("ERROR").strip() for line in lines if line.startswith(("ERROR", "Error"))]
     if process.returncode != 0 and not told:
         told = [f"ended with {process.returncode}: {lines[-1] if lines else 'it says nothing'}"]
     return [f"wandb sync says: {line[:200]}" for line in told if line]
@@ -121,10 +134,13 @@ def _text(output: int) -> str:
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """End the process and the service it started, where they still go on."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
+    assert process.stdin is not None
+    try:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(5)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finally:
+        process.stdin.close()
