@@ -13,7 +13,7 @@ from kdlab.records import studies
 from kdlab.records.atomic import write_text
 from kdlab.records.parsing import parse_json
 from kdlab.records.record import RunRecord
-from kdlab.records.store import RECORD, Store, read_record
+from kdlab.records.store import PULLED, RECORD, Store, read_record
 from kdlab.saying import say
 
 if TYPE_CHECKING:
@@ -57,14 +57,15 @@ def pull(words: list[str]) -> int:
                 problems[one.tracker_id] = one.problem
                 continue
             outcomes[_take(one, store)] += 1
-            for name, membership in _memberships(one, store).items():
+            for name, membership in _memberships(one).items():
                 joined.setdefault(name, []).append(membership)
-    joined = {name: new for name, pieces in sorted(joined.items()) if (new := _new(store.root, name, pieces))}
-    for name, pieces in joined.items():
+    for name, pieces in sorted(joined.items()):
+        _join(store.root, name, pieces)
+    for name, pieces in (cut_off := _unjoined(store)).items():
         _join(store.root, name, pieces)
     if not outcomes and not problems:
         raise UserError(f"{path} holds no run" + (f" with the tag {study}" if study else ""))
-    _tell(path, outcomes, joined=sorted(joined))
+    _tell(path, outcomes, joined=sorted({*joined, *cut_off}))
     if problems:
         lines = [f"  {run}: {why}" for run, why in list(problems.items())[:_SHOWN]]
         raise WorkFailedError("\n".join([f"{counted(len(problems), 'run')} of {path} could not be pulled", *lines]))
@@ -84,7 +85,7 @@ def _take(one: "Carried", store: Store) -> Taken:
         before = read_record(folder)
         new = RunRecord.from_json(parse_json(one.files[RECORD]))
         if before is not None and before.status == "finished" and before.tracker_id != new.tracker_id:
-            attempts = [record.provenance.get("attempt", 1) for record in (before, new)]
+            attempts = [_attempt(record) for record in (before, new)]
             if new.status != "finished" or attempts[0] >= attempts[1]:
                 return "another" if attempts[0] == attempts[1] else "repeated"
     for name, text in one.files.items():
@@ -93,17 +94,26 @@ def _take(one: "Carried", store: Store) -> Taken:
     return "pulled" if RECORD in one.files else "here"
 
 
-def _memberships(one: "Carried", store: Store) -> dict[str, studies.Study]:
-    """The studies of a run; of one that was here already too: the pull that brought it may have ended before it joined.
+def _attempt(record: RunRecord) -> int:
+    told = record.provenance.get("attempt")
+    return told if isinstance(told, int) else 1
 
-    Those are told by the file that is here, which was looked at when it came.
-    """
+
+def _memberships(one: "Carried") -> dict[str, studies.Study]:
     from kdlab.tracking.travel import STUDIES
 
-    kept = store.pulled(one.run_id) / STUDIES
-    if STUDIES in one.files:
-        return studies.read_memberships(one.files[STUDIES])
-    return studies.read_memberships(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    return studies.read_memberships(one.files[STUDIES]) if STUDIES in one.files else {}
+
+
+def _unjoined(store: Store) -> dict[str, list[studies.Study]]:
+    """What earlier pulls brought and did not join, because they were cut off: memberships that no study here has."""
+    from kdlab.tracking.travel import STUDIES
+
+    found: dict[str, list[studies.Study]] = {}
+    for path in sorted((store.root / PULLED).glob(f"*/{STUDIES}")):
+        for name, piece in studies.read_memberships(path.read_text(encoding="utf-8")).items():
+            found.setdefault(name, []).append(piece)
+    return {name: new for name, pieces in found.items() if (new := _new(store.root, name, pieces))}
 
 
 def _new(root: Path, name: str, pieces: list[studies.Study]) -> list[studies.Study]:
@@ -137,7 +147,7 @@ def _tell(path: str, outcomes: "Counter[Taken]", *, joined: list[str]) -> None:
     if outcomes["another"]:
         parts.append(f"{outcomes['another']} left out: another machine made the same run first")
     if outcomes["repeated"]:
-        parts.append(f"{outcomes['repeated']} left out: repeated since")
+        parts.append(f"{outcomes['repeated']} left out: another attempt at the same run counts")
     say(f"W&B {path}: {', '.join(parts)}")
     if outcomes["unfinished"]:
         say(f"note: {counted(outcomes['unfinished'], 'run')} without a record yet: still at work, or killed")

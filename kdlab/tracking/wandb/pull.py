@@ -84,8 +84,6 @@ def _carried_by(run: Any, server: Server, has: Has) -> Carried:
             return Carried(run.id, mine, {}, "it carries no record" if is_over else "", is_unfinished=not is_over)
         wanted = [name for name in CARRIED if name in found and not has(mine, name, found[name])]
         files = {name: _download(run, name) for name in wanted}
-    except UnicodeDecodeError as error:
-        return Carried(run.id, mine, {}, first_line(error))
     except wandb_errors() as error:
         return Carried(run.id, mine, {}, first_line(error))
     return Carried(run.id, mine, files, _problem(mine, files))
@@ -97,7 +95,10 @@ def _download(run: Any, name: str) -> str:
         raise OSError(f"{name} has {file.size} bytes, more than such a file has")
     with tempfile.TemporaryDirectory() as folder:
         file.download(root=folder, replace=True).close()
-        return (Path(folder) / name).read_text(encoding="utf-8")
+        try:
+            return (Path(folder) / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise OSError(f"{name} is no text: {error}") from error
 
 
 def _problem(mine: str, files: Mapping[str, str]) -> str:
