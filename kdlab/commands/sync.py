@@ -158,8 +158,10 @@ def _wanted(record: RunRecord, store: Store) -> "Wanted":
 def _tell(outcome: "Outcome", records: Sequence[RunRecord], store: Store) -> None:
     parts = [f"{counted(outcome.sent, 'run')} sent", f"{outcome.mended} brought up to date"]
     say(f"W&B: {', '.join(parts)}, {outcome.before} there before")
-    for run_id, tracker_id in outcome.renamed.items():
+    for run_id, tracker_id in list(outcome.renamed.items())[:_SHOWN]:
         say(f"  run {run_id} is {tracker_id} in W&B: another machine's run has its id there")
+    if len(outcome.renamed) > _SHOWN:
+        say(f"  ... and {len(outcome.renamed) - _SHOWN} more")
     if outcome.absent:
         say(f"note: the W&B files of {counted(len(outcome.absent), 'run')} are not in this store: nothing to send")
     if held := sum(store.is_held(record.run_id) for record in records):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Reduction = Literal["mean", "mean_labelled", "sum"]
 REDUCTIONS: tuple[Reduction, ...] = ("mean", "mean_labelled", "sum")
@@ -52,18 +52,23 @@ def term(
     reduction: Reduction = "mean",
     knobs: Mapping[str, Rule] | None = None,
     per_student: Iterable[str] = (),
+    modules: Mapping[str, Callable[..., nn.Module]] | None = None,
 ) -> Callable[[Function], Function]:
     """Mark a function as a term.
 
     Args:
         needs: what the teacher must provide: ``logits``, or ``features.<name>`` with the name of a feature or the path
-            of a submodule. A knob in braces stands for its value: ``features.{teacher_layer}``.
+            of a submodule. A knob in braces stands for its value, or each of its values:
+            ``features.{teacher_layer}``, ``features.{teacher_layers}``.
         student_needs: the features that the student must provide, likewise.
         reduction: how per-example values become the term: ``mean`` over all rows, ``mean_labelled`` over the labelled
             rows, or ``sum`` where each row holds its share of a batch value (relational terms).
         knobs: the rule of each knob, checked when the objective is built.
         per_student: the knobs that may be a tensor with one value per leading index, so that students who differ in
             them are trained in one pass.
+        modules: what it learns or remembers beside the student (projections, memories): the name of the argument it is
+            passed as, and what builds it for one student: ``make(setting, **knobs) -> nn.Module``. It is trained,
+            clipped and saved with the student, and is no part of the student that is deployed.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction = {reduction!r}: one of {', '.join(REDUCTIONS)} is needed")
@@ -75,6 +80,7 @@ def term(
             "reduction": reduction,
             "knob_rules": dict(knobs or {}),
             "per_student": frozenset(per_student),
+            "modules": dict(modules or {}),
         }
         for name, value in marks.items():
             setattr(function, name, value)

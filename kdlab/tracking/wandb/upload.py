@@ -22,10 +22,10 @@ _PARALLEL = 8
 _STALLED = "nothing arrived"
 #: ``wandb sync`` that ends, with the service it started, when its input does: when the process that gave it is gone.
 _WANDB = """
-import os, signal, sys, threading
+import os, signal, threading
 
 def end_with_the_other():
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # not sys.stdin: Python aborts where a thread waits for that when it ends
     os.killpg(0, signal.SIGTERM)
 
 threading.Thread(target=end_with_the_other, daemon=True).start()
