@@ -181,6 +181,7 @@ def test_cfg_shows_the_first_trial(kdlab):
     assert "phase: tune" in said.out
 
 
+@pytest.mark.long
 def test_side_by_side_finds_the_same(kdlab):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs kdlab[joblib]")
     root = f"store.root={kdlab.here}/runs"  # processes of an earlier test, which stand elsewhere, are used again

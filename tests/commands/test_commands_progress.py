@@ -35,6 +35,7 @@ def test_a_terminal_gets_a_line_for_the_sweep_and_one_for_what_runs(sweep, on_te
     assert "verdict" in text
 
 
+@pytest.mark.long
 def test_worker_processes_are_drawn_by_the_one_that_launched_them(sweep, on_terminal, kdlab):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     code, text, _ = on_terminal(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -53,6 +54,7 @@ def test_ctrl_c_leaves_the_terminal_clean(sweep, on_terminal, kdlab):
     assert "Traceback" not in text
 
 
+@pytest.mark.long
 def test_without_a_terminal_there_are_plain_lines_from_workers_too(kdlab, sweep):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     said = kdlab(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

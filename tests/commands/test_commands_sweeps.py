@@ -287,6 +287,7 @@ def test_a_point_that_fails_does_not_stop_the_others(kdlab, trainings):
     assert len(trainings) == before + 4, "only what failed is tried again: together, then each by itself"
 
 
+@pytest.mark.long
 def test_a_launcher_that_works_in_parallel(kdlab):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
@@ -298,6 +299,7 @@ def test_a_launcher_that_works_in_parallel(kdlab):
     assert [record.status for record in kdlab.records().values() if record.role == "student"].count("finished") == 1
 
 
+@pytest.mark.long
 def test_the_reader_of_the_pipe_may_leave(user_conf, tmp_path):
     words = ["run", "-m", *QUICK, "objective.alpha=0.5,1", "--config-dir", user_conf]
     process = subprocess.Popen(

@@ -62,6 +62,7 @@ def test_the_wheel_holds_configs_sweeps_and_plugins_and_nothing_else(wheel):
     assert not [name for name in names if "__pycache__" in name]
 
 
+@pytest.mark.long
 def test_a_sweep_runs_from_an_empty_folder_without_network(installed, tmp_path):
     where = call(
         installed, "-c", "import kdlab, hydra_plugins.kdlab_study as p; print(kdlab.__file__, p.__file__)", cwd=tmp_path

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from plain_config import config
 
 from kdlab.experiments import fitting
@@ -85,6 +86,7 @@ def wait_for(condition, process, *, seconds=90):
     return found
 
 
+@pytest.mark.long
 def test_interrupted_then_killed_then_finished_by_the_same_command(tmp_path):
     """Ctrl-C: exit code 130 and a failed record. kill -9: no record. The same command goes on from the checkpoint."""
     command = [*KDLAB, "run", *QUICK, "training.steps=1600", "trainer.checkpoint_every_seconds=0.05"]

@@ -18,6 +18,8 @@ from kdlab.tracking.wandb.connection import check_project, clipped
 from kdlab.tracking.wandb.note import unreadable
 from kdlab.tracking.wandb.upload import _WANDB
 
+pytestmark = pytest.mark.long
+
 RUNS = [made_up(number).run_id for number in range(3)]
 HERE = "store.root=here"
 

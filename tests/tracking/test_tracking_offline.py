@@ -109,6 +109,7 @@ def test_a_failure_of_ours_still_ends_the_run(tmp_path, inspect_run):
     assert found["exit_code"] == 1
 
 
+@pytest.mark.long
 def test_a_stack_of_runs_is_logged_in_turn_and_each_ends_by_itself(tmp_path, inspect_run, monkeypatch):
     now = [1_000_000.0]
     monkeypatch.setattr("kdlab.tracking.wandb.run.time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))

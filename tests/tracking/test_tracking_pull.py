@@ -70,6 +70,7 @@ def test_a_run_made_here_stays_and_a_run_made_twice_elsewhere_is_taken_once(sent
     assert "another machine made the same run first" in done.stdout
 
 
+@pytest.mark.long
 def test_what_is_no_record_is_told_and_not_kept(sent, kdlab, tmp_path):
     def change(at, how):
         files = sent.run("kdlab", RUNS[at]).files
@@ -99,6 +100,7 @@ def test_no_name_that_a_server_tells_leads_out_of_the_store(sent, kdlab, tmp_pat
     assert not list(tmp_path.rglob("escaped*"))
 
 
+@pytest.mark.long
 def test_a_file_that_is_too_large_or_does_not_come_is_told(sent, kdlab):
     sent.run("kdlab", RUNS[0]).files["record.json"] = b" " * 20_000_001
     sent.fault = lambda kind, name: 404 if kind == "file" and name == "studies.json" else None

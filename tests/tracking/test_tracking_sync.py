@@ -79,6 +79,7 @@ def test_a_server_that_goes_away_is_told_and_the_rest_arrives_later(copied, serv
     assert_whole(server)
 
 
+@pytest.mark.long
 def test_files_that_do_not_arrive_are_named(copied, server, kdlab):
     server.fault = lambda kind, name: 403 if kind == "file" and name in ("record.json", "studies.json") else None
     first = kdlab("sync", ROOT_IS, "tracker.sync_timeout_seconds=5", server=server)
@@ -90,6 +91,7 @@ def test_files_that_do_not_arrive_are_named(copied, server, kdlab):
     assert_whole(server)
 
 
+@pytest.mark.long
 def test_a_part_of_a_history_is_completed_and_nothing_is_doubled(copied, server, kdlab):
     assert kdlab("sync", ROOT_IS, server=server).returncode == 0
     cut = {RUNS[0]: 0, RUNS[1]: 4, RUNS[2]: 5}
@@ -188,6 +190,7 @@ def test_an_id_that_was_deleted_at_the_server_gets_a_suffix(copied, server, kdla
     assert_whole(server, [f"{RUNS[0]}-2", *RUNS[1:]])
 
 
+@pytest.mark.long
 def test_tags_gained_and_numbers_measured_again_follow_without_an_upload(copied, server, kdlab):
     assert kdlab("sync", ROOT_IS, server=server).returncode == 0
     posts = server.run("kdlab", RUNS[0]).filestream_posts
@@ -208,6 +211,7 @@ def test_tags_gained_and_numbers_measured_again_follow_without_an_upload(copied,
     assert steps(run) == list(range(ROWS + 1))
 
 
+@pytest.mark.long
 def test_a_run_that_another_process_works_on_and_files_that_are_gone_are_told(copied, server, kdlab):
     (folder,) = (copied / "wandb").glob(f"offline-run-*-{RUNS[0]}")
     shutil.rmtree(folder)

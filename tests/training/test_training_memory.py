@@ -44,6 +44,7 @@ print(4 * LARGE // resource.getpagesize())
 """
 
 
+@pytest.mark.long
 def test_a_freed_block_comes_back_without_page_faults_and_goes_at_the_end():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     before, inside, kept, left, after, pages = map(int, done.stdout.split())
