@@ -1,10 +1,19 @@
 """Arithmetic of configs, free of what floating point adds; a config is read without torch."""
 
+from collections.abc import Mapping
+from typing import Any, overload
 
-def one_minus(value: float) -> float:
-    """``1 - value`` rounded at 12 digits: 1 - 0.9 is 0.1, not 0.09999999999999998.
+REMAINDER = "kdlab.objectives.schedules.remainder"
+
+
+@overload
+def one_minus(value: float) -> float: ...
+@overload
+def one_minus(value: Mapping[str, Any]) -> dict[str, Any]: ...
+def one_minus(value: float | Mapping[str, Any]) -> float | dict[str, Any]:
+    """``1 - value`` rounded at 12 digits: 1 - 0.9 is 0.1, not 0.09999999999999998; of a schedule the schedule of it.
 
     >>> one_minus(0.9)
     0.1
     """
-    return round(1 - value, 12)
+    return {"_target_": REMAINDER, "of": dict(value)} if isinstance(value, Mapping) else round(1 - value, 12)

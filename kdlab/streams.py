@@ -1,8 +1,8 @@
 """Random streams: every draw comes from a generator keyed by who draws, what for, and the seed.
 
-A stream is named by (role, purpose, seed[, epoch][, generation]). A teacher and a student of one architecture and one
-seed therefore start from different weights, a scratch twin shares its student's streams, epoch e of a resumed run sees
-the batches it would have seen, and adding a draw somewhere moves nothing elsewhere.
+A stream is named by (role, purpose, seed[, epoch][, generation][, part]). A teacher and a student of one architecture
+and one seed therefore start from different weights, a scratch twin shares its student's streams, epoch e of a resumed
+run sees the batches it would have seen, and adding a draw somewhere moves nothing elsewhere.
 """
 
 import hashlib
@@ -14,12 +14,14 @@ import numpy as np
 import torch
 
 Role = Literal["teacher", "student", "data"]
-Purpose = Literal["init", "order", "dropout", "augment", "split", "slice", "labels", "permute"]
+Purpose = Literal["init", "order", "dropout", "augment", "split", "slice", "labels", "permute", "projection"]
 
 
-def stream_seed(role: Role, purpose: Purpose, seed: int, *, epoch: int | None = None, generation: int = 0) -> int:
-    """The 63-bit seed of a stream: the first bytes of a hash of its name."""
-    name = f"{role}/{purpose}/{seed}/{'-' if epoch is None else epoch}/{generation}"
+def stream_seed(
+    role: Role, purpose: Purpose, seed: int, *, epoch: int | None = None, generation: int = 0, part: str = ""
+) -> int:
+    """The 63-bit seed of a stream: the first bytes of a hash of its name; ``part`` is one of several of its purpose."""
+    name = f"{role}/{purpose}/{seed}/{'-' if epoch is None else epoch}/{generation}" + (f"/{part}" if part else "")
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 

@@ -260,7 +260,7 @@ def register_resolvers() -> None:
 
     def resolver(value: Any) -> Any:
         """What is no number passes unchanged: the schema names the key it came from."""
-        return one_minus(value) if isinstance(value, int | float) else value
+        return one_minus(value) if isinstance(value, int | float | Mapping) else value
 
     OmegaConf.register_new_resolver("one_minus", resolver, replace=True)
 

@@ -139,9 +139,9 @@ def scaling(config: RunConfig) -> dict[str, Any]:
     if teacher is None or not Quality.from_spec(teacher.quality).is_network:
         return {}
     if teacher.match_entropy is not None:
-        if config.objective.temperature is None:
-            raise UserError(f"teacher.match_entropy = {teacher.match_entropy}: this objective has no temperature")
-        return {"match_entropy": {"entropy": teacher.match_entropy, "temperature": config.objective.temperature}}
+        if config.objective.fixed_temperature is None:
+            raise UserError(f"teacher.match_entropy = {teacher.match_entropy}: this objective has no one temperature")
+        return {"match_entropy": {"entropy": teacher.match_entropy, "temperature": config.objective.fixed_temperature}}
     return {"logit_scale": teacher.logit_scale} if teacher.logit_scale not in (None, 1.0) else {}
 
 

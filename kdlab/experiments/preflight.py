@@ -24,7 +24,8 @@ from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import TrainingConfig
 from kdlab.teachers import UNFITTED, Quality, answers_by_index
 from kdlab.training import Recipe, Runtime
-from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen
+from kdlab.training.distillation import BY_INDEX_AUGMENTED
+from kdlab.training.equipped import modules_of, prepared
 from kdlab.training.fit import make_trainer
 from kdlab.training.optimizers import build_optimizer
 
@@ -149,23 +150,23 @@ def _try_teacher(config: RunConfig, lab: Lab, *, augmented: bool) -> None:
 
 
 def _try_features(config: RunConfig, lab: Lab) -> None:
-    """Where terms read features: ask untrained networks for them, and compare them once."""
+    """Where terms read features or learn beside the student: try them once on untrained networks."""
     objective = Objective.from_specs(config.objective.terms)
-    if not objective.student_features | objective.teacher_features:
+    if not (objective.student_features | objective.teacher_features | set(objective.builders)):
         return
     dataset, provider = lab.dataset(config), None
     if config.teacher is not None and objective.needs:
         network = build_teacher_network(config, dataset) if _has_network(config) else None
         provider = put_together(config, network, dataset, fitted=UNFITTED)
     student = build_student(config, dataset).eval()
-    listen(objective, student=student, teacher=provider)
+    found, ready = prepared(objective, student=student, teacher=provider, examples=dataset.train)
     few = dataset.train.select(torch.arange(min(FEW, len(dataset.train))))
     batch = Batch(few.inputs, few.labels, few.index, torch.ones_like(few.labels, dtype=torch.bool))
     with torch.no_grad():
         taught = None if provider is None else provider(few.inputs, few.index)
-        output = as_output(student(few.inputs))
+        output = as_output(ready(few.inputs))
         try:
-            objective(output, taught, batch, 0)
+            found(output, taught, batch, 0, modules_of(ready, slice(None)))
         except (RuntimeError, KeyError) as error:
             raise UserError(f"objective.terms: features do not fit each other: {error}") from error
 

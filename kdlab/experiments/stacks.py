@@ -7,7 +7,7 @@ Architecture, data, batch size, steps, precision and augmentation are shared. No
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kdlab.data.loading import data_identity
 from kdlab.evaluation.machine import computing_with
@@ -20,8 +20,10 @@ from kdlab.experiments.teachers import Taught, is_trained, teach, teacher_work
 from kdlab.experiments.teachers import lesson as teacher_lesson
 from kdlab.experiments.threads import threads_alone, threads_stacked
 from kdlab.experiments.together import Outcome, Wanted, obtain_alone, obtain_together
+from kdlab.objectives import Objective
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
+from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import TrainingConfig
 
 OWN_TO_EACH = ("optimizer", "schedule", "gradient_clip_norm")
@@ -104,6 +106,7 @@ def stack_key(planned: PlannedRun) -> str:
             "model": dict(teacher.model) if of_teacher and teacher else dict(config.student),
             "data": {"name": config.data.name, **data_identity(config.data.spec)},
             **{name: value for name, value in recipe.model_dump().items() if name not in OWN_TO_EACH},
+            **({} if of_teacher else _learned_beside(config)),
             "augmentation": [[name, spec] for name, spec in recipe.augmentation.items()],  # they apply in their order
             "trainer": [trainer.accelerator, trainer.devices, trainer.compile, trainer.validate_every_epochs],
             "checkpoints": trainer.checkpoint_every_seconds,
@@ -112,6 +115,15 @@ def stack_key(planned: PlannedRun) -> str:
             "most": config.stack.max_size,
         }
     )
+
+
+def _learned_beside(config: RunConfig) -> dict[str, Any]:
+    """What shapes the modules that terms learn beside a student; empty where they learn nothing."""
+    modules = Objective.from_specs(config.objective.terms).fixed_modules
+    if not modules:
+        return {}
+    named = [[name, f"{marked.__module__}.{marked.__qualname__}", knobs] for name, marked, knobs in modules]
+    return {"beside": named, "teacher": None if config.teacher is None else dict(config.teacher.model)}
 
 
 def cut(count: int, *, most: int) -> list[slice]:

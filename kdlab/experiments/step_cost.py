@@ -30,10 +30,12 @@ from kdlab.experiments.threads import threads_alone
 from kdlab.models import as_output, build_model
 from kdlab.objectives import Objective, effective_terms
 from kdlab.outputs import Batch
+from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
-from kdlab.targets import build
+from kdlab.targets import build, resolve
 from kdlab.teachers import UNFITTED, CachedTeacher, Quality, Teacher, tap_teacher
-from kdlab.training.distillation import listen
+from kdlab.training.equipped import after_step, modules_of, prepared
+from kdlab.training.listening import placed
 
 STEP_COST_VERSION = 1
 BLOCKS, STEPS_A_BLOCK, WARMUP = 20, 8, 5
@@ -92,6 +94,7 @@ def bare_step(config: RunConfig, *, dataset: Dataset, stored_answers: bool = Fal
     batch = _batch(dataset, size=_batch_size(config, dataset), device=device_of(config))
     teacher = _teacher(config, dataset) if objective.needs else None
     if teacher is not None and stored_answers:
+        objective = placed(objective, student=_network(config.student, dataset), teacher=teacher)
         teacher = _stored(teacher, batch, objective)
     return _step(config, dataset, objective, batch, teacher=teacher)
 
@@ -117,10 +120,12 @@ def _timed(step: Callable[[], None], count: int, synchronize: Callable[[], None]
 
 
 def _described(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """What the price belongs to: which terms, not their weights and knobs."""
+    """What the price belongs to: which terms, not their weights; of those that read layers or learn, knobs too."""
+    terms = effective_terms(config.objective.terms)
     return {
         "version": STEP_COST_VERSION,
-        "terms": sorted(str(term["_target_"]) for term in effective_terms(config.objective.terms).values()),
+        "terms": sorted(str(term["_target_"]) for term in terms.values()),
+        **({"knobs": knobs} if (knobs := _costly_knobs(terms)) else {}),
         "student": dict(config.student),
         "teacher": _teacher_described(config),
         "input_shape": list(dataset.input_shape),
@@ -131,6 +136,16 @@ def _described(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "backend": f"torch {torch.__version__} {device_of(config).type}",
         "machine": machine_name(),
     }
+
+
+def _costly_knobs(terms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The knobs, without weights, of the terms whose price depends on them."""
+    costly = []
+    for term in terms.values():
+        function = resolve(str(term["_target_"]))
+        if getattr(function, "student_needs", ()) or getattr(function, "modules", {}):
+            costly.append({name: value for name, value in term.items() if name != "weight"})
+    return sorted(costly, key=canonical_json)
 
 
 def _teacher_described(config: RunConfig) -> dict[str, Any] | None:
@@ -182,15 +197,18 @@ def _step(
     config: RunConfig, dataset: Dataset, objective: Objective, batch: Batch, *, teacher: Teacher | None
 ) -> Callable[[], None]:
     """One bare training step, as a function."""
-    network = _network(config.student, dataset).to(batch.inputs.device).train()
-    listen(objective, student=network, teacher=teacher)
+    student = _network(config.student, dataset)
+    found, network = prepared(objective, student=student, teacher=teacher, examples=dataset.train)
+    network = network.to(batch.inputs.device).train()
+    modules = modules_of(network, slice(None))
     optimizer = build(config.training.optimizer, network.parameters())
 
     def step() -> None:
         taught = None if teacher is None else teacher(batch.inputs, batch.index)
         optimizer.zero_grad()
-        loss = objective(as_output(network(batch.inputs)), taught, batch, 0).loss
+        loss = found(as_output(network(batch.inputs)), taught, batch, 0, modules).loss
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        after_step(network)
 
     return step

@@ -21,13 +21,14 @@ from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.teacher_cache import is_stored, shown_to, teaching
 from kdlab.experiments.teachers import Taught, obtain_teacher, teacher_predictions, transfer_targets
 from kdlab.models import build_model, check_model
-from kdlab.objectives import Objective, effective_terms
+from kdlab.objectives import Objective
 from kdlab.outputs import Predictions
 from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state
 from kdlab.schema.config import RunConfig
 from kdlab.streams import stream_seed
 from kdlab.training import Learner
+from kdlab.training.listening import placed
 
 NO_TEACHER = "no teacher taught this network"
 UNTIMED = "not measured: evaluation.latency.enabled is false"
@@ -72,8 +73,10 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
     config = point.run.config
     dataset = lab.dataset(config)
     network = build_student(config, dataset)
-    objective = Objective.from_specs(config.objective.terms)
-    shown, teacher = shown_to(config, lab), teaching(taught, config, lab)
+    shown = shown_to(config, lab)
+    specified = Objective.from_specs(config.objective.terms, num_steps=shown.recipe.steps)
+    objective = placed(specified, student=network, teacher=None if taught is None else taught.provider)
+    teacher = teaching(taught, config, lab, features=objective.teacher_features)
     learner = Learner(
         network,
         objective,
@@ -101,7 +104,8 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
         twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
         answers = {} if teacher is None else {"teacher_answers": "stored" if is_stored(teacher) else "online"}
         fields = {"twin": twin_id, "weights": objective.weights()}
-        return Made(network, measured, fields, {**trained.facts, **answers})
+        layers = {"layers": objective.layers} if objective.layers else {}
+        return Made(network, measured, fields, {**trained.facts, **answers, **layers})
 
     return Lesson(point.run, learner, dataset.num_classes, made, sets=chosen_sets(config, dataset))
 
@@ -173,11 +177,17 @@ def teacher_entry(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, Any]
 def _targets(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, float | None]:
     """The targets on the transfer set: accuracy, and mean entropy at the temperature they are shown at (nats)."""
     shown = transfer_targets(taught, config, lab)
-    terms = effective_terms(config.objective.terms).values()
-    temperatures = [term["temperature"] for term in terms if "temperature" in term]
-    temperature = float(temperatures[0]) if temperatures else 1.0
+    temperature = _shown_temperature(config)
     return {
         "temperature": temperature,
         "accuracy": accuracy(shown.logits, shown.labels) if taught.is_network else None,
         "entropy": target_entropy(shown.logits, temperature=temperature),
     }
+
+
+def _shown_temperature(config: RunConfig) -> float:
+    """The temperature at which targets are shown, at the last step where it is scheduled; 1 where no term has one."""
+    objective = Objective.from_specs(config.objective.terms, num_steps=config.training.steps)
+    last = [spec.at(config.training.steps - 1) for spec in objective.active]
+    found = [spec.knobs["temperature"] for spec in last if "logits" in spec.needs and "temperature" in spec.knobs]
+    return float(found[0]) if found else 1.0

@@ -13,7 +13,6 @@ from kdlab.data.stored import NoRoomError, megabytes, total_bytes
 from kdlab.data.views import Views, check_unmixed, stored_views
 from kdlab.experiments.lab import Lab, device_of, say
 from kdlab.experiments.teachers import Taught
-from kdlab.objectives import Objective
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import TrainingConfig
@@ -67,8 +66,16 @@ def is_stored(teacher: Teacher) -> bool:
     return isinstance(teacher, CachedTeacher)
 
 
-def teaching(taught: Taught | None, config: RunConfig, lab: Lab) -> Teacher | None:
+def teaching(
+    taught: Taught | None, config: RunConfig, lab: Lab, *, features: frozenset[str] = frozenset()
+) -> Teacher | None:
     """Who answers a student during its training: the teacher itself, or its stored answers.
+
+    Args:
+        taught: the teacher; None where nobody teaches.
+        config: the student's.
+        lab: where answers are stored.
+        features: those of the teacher that the student's terms read.
 
     Raises:
         UserError: ``teacher.cache`` asks for what cannot be stored.
@@ -80,7 +87,6 @@ def teaching(taught: Taught | None, config: RunConfig, lab: Lab) -> Teacher | No
     if cache.fixed_targets:
         augmentation = _augmentation(config, lab)
         check_unmixed(augmentation, key="teacher.cache.fixed_targets")
-    features = Objective.from_specs(config.objective.terms).teacher_features
     record = taught.record
     made = {name: record.provenance.get(name) for name in ("attempt", "seconds")}
     described = {"teacher": record.run_id, "data": _data(config), "shown": _transform(config)}

@@ -11,7 +11,7 @@ from kdlab.models.cnn2d import CNN2d
 from kdlab.models.hugging_face import hugging_face
 from kdlab.models.mlp import MLP
 from kdlab.models.resnet import ResNet
-from kdlab.models.tapping import as_output, feature_names, tap, untap
+from kdlab.models.tapping import as_output, feature_names, stages, tap, untap
 
 __all__ = [
     "MLP",
@@ -23,6 +23,7 @@ __all__ = [
     "check_model",
     "feature_names",
     "hugging_face",
+    "stages",
     "tap",
     "untap",
 ]

@@ -31,6 +31,7 @@ class CNN1d(nn.Module):
         dropout: rate behind every convolution, in [0, 1).
 
     Attributes:
+        stages: ``block1`` ... ``block<depth>``, the features along its depth.
         feature_names: ``block1`` ... ``block<depth>`` (``[B, width, length]``) and ``penultimate`` (the last block,
             flattened).
     """
@@ -49,7 +50,8 @@ class CNN1d(nn.Module):
         check_knobs(width=width, depth=depth, norm=norm, dropout=dropout, num_classes=num_classes)
         channels, length = check_shape(input_shape, axes="channels, length", smallest=FIRST_KERNEL - 2 * PADDING)
         self.num_classes = num_classes
-        self.feature_names = (*(f"block{number}" for number in range(1, depth + 1)), "penultimate")
+        self.stages = tuple(f"block{number}" for number in range(1, depth + 1))
+        self.feature_names = (*self.stages, "penultimate")
         blocks = []
         for kernel in [FIRST_KERNEL] + [KERNEL] * (depth - 1):
             conv = nn.Conv1d(channels, width, kernel, stride=STRIDE, padding=PADDING, bias=norm != "batch")

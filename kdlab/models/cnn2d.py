@@ -41,6 +41,7 @@ class CNN2d(nn.Module):
         dropout: rate behind every convolution, in [0, 1).
 
     Attributes:
+        stages: ``block1`` ... ``block<depth>``, the features along its depth.
         feature_names: ``block1`` ... ``block<depth>`` (``[B, channels, height, width]``) and ``penultimate`` (the last
             block, averaged over positions).
     """
@@ -59,7 +60,8 @@ class CNN2d(nn.Module):
         check_knobs(width=width, depth=depth, norm=norm, dropout=dropout, num_classes=num_classes)
         channels, *sides = check_shape(input_shape, axes="channels, height, width")
         self.num_classes = num_classes
-        self.feature_names = (*(f"block{number}" for number in range(1, depth + 1)), "penultimate")
+        self.stages = tuple(f"block{number}" for number in range(1, depth + 1))
+        self.feature_names = (*self.stages, "penultimate")
         blocks = []
         for planned, stride in block_plan(side=min(sides), width=width, depth=depth):
             conv = nn.Conv2d(channels, planned, 3, stride=stride, padding=1, bias=norm != "batch")

@@ -20,6 +20,7 @@ class MLP(nn.Module):
         dropout: rate behind every hidden layer, in [0, 1).
 
     Attributes:
+        stages: ``hidden1`` ... ``hidden<depth>``, the features along its depth.
         feature_names: ``hidden1`` ... ``hidden<depth>`` and ``penultimate`` (the last of them), each ``[B, width]``.
     """
 
@@ -37,7 +38,8 @@ class MLP(nn.Module):
         check_knobs(width=width, depth=depth, norm=norm, dropout=dropout, num_classes=num_classes)
         sizes = [flat_size(input_shape)] + [width] * depth
         self.num_classes = num_classes
-        self.feature_names = (*(f"hidden{number}" for number in range(1, depth + 1)), "penultimate")
+        self.stages = tuple(f"hidden{number}" for number in range(1, depth + 1))
+        self.feature_names = (*self.stages, "penultimate")
         self.blocks = nn.ModuleList(
             Block(nn.Linear(fan_in, width, bias=norm != "batch"), norm_layer(norm, width, spatial_axes=0))
             for fan_in in sizes[:-1]

@@ -68,6 +68,7 @@ class ResNet(nn.Module):
         dropout: rate before the classifier, in [0, 1).
 
     Attributes:
+        stages: ``stage1`` ... ``stage3``, the features along its depth.
         feature_names: ``stem``, ``stage1`` ... ``stage3`` (outputs behind the last ReLU) and their
             ``stage1_preactivation`` ... (before it), each ``[B, channels, height, width]``; ``penultimate``
             (``[B, 4 width]``, ``stage3`` averaged over positions).
@@ -93,8 +94,9 @@ class ResNet(nn.Module):
             raise ValueError(f"stem = {stem!r}: an integer >= 1, or null for the width, is needed")
         channels = check_shape(input_shape, axes="channels, height, width")[0]
         self.num_classes = num_classes
-        stages = [name for at in range(1, STAGES + 1) for name in (f"stage{at}", f"stage{at}_preactivation")]
-        self.feature_names = ("stem", *stages, "penultimate")
+        self.stages = tuple(f"stage{number}" for number in range(1, STAGES + 1))
+        both = [name for stage in self.stages for name in (stage, f"{stage}_preactivation")]
+        self.feature_names = ("stem", *both, "penultimate")
         first = width if stem is None else stem
         self.conv1 = _conv(channels, first, kernel=3, stride=1, norm=norm)
         self.bn1 = norm_layer(norm, first, spatial_axes=2)

@@ -71,6 +71,28 @@ class Stack(nn.Module):
         logits, features = torch.vmap(one, in_dims=(0, in_dims), randomness="error")(self._tensors, inputs)
         return ModelOutput(logits, features)
 
+    def part(self, path: str, where: slice | Sequence[int]) -> Callable[..., Any]:
+        """A submodule of some of the networks, called with that submodule's inputs ``[students, ...]`` each.
+
+        Args:
+            path: of the submodule, as in ``named_modules()``.
+            where: which students.
+        """
+        module = self.network.get_submodule(path)
+        homes = [(_home(owner, key), key, at) for at, (_, owner, key) in enumerate(_places(module))]
+        held = [home[key] for home, key, _ in homes]
+
+        def called(*inputs: Any) -> Any:
+            tensors = [tensor if where == slice(0, self.size) else tensor[where] for tensor in held]
+
+            def one(tensors: list[Tensor], *rows: Any) -> Any:
+                with _holding(homes, tensors):
+                    return module(*rows)
+
+            return torch.vmap(one, randomness="error")(tensors, *inputs)
+
+        return called
+
     def begin_dropout(self, seeds: Sequence[int]) -> None:
         """Begin the dropout stream of every student."""
         device = next(iter(self.network.parameters())).device

@@ -116,6 +116,14 @@ def feature_names(model: nn.Module) -> frozenset[str]:
     return frozenset({*getattr(model, "feature_names", ()), *paths})
 
 
+def stages(model: nn.Module) -> tuple[str, ...]:
+    """The features along a network's depth, first to last: what ``first``, ``middle``, ``last`` and ``all`` stand for.
+
+    Those that it calls its ``stages``; empty where it names none.
+    """
+    return tuple(getattr(model, "stages", ()))
+
+
 def as_output(value: Any) -> ModelOutput:
     """What a network returned as ``ModelOutput``: a plain tensor of logits, or anything with ``.logits``, is wrapped.
 

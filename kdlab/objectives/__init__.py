@@ -8,17 +8,18 @@ from kdlab.objectives.marks import boolean, fraction, non_negative, positive, te
 from kdlab.objectives.objective import (
     Objective,
     ObjectiveValue,
-    TermSpec,
     distillation,
-    effective_terms,
-    objective_errors,
     one_minus,
 )
+from kdlab.objectives.setting import Setting
+from kdlab.objectives.specs import effective_terms, objective_errors
+from kdlab.objectives.term_spec import TermSpec
 from kdlab.objectives.terms import hard_labels, soft_targets
 
 __all__ = [
     "Objective",
     "ObjectiveValue",
+    "Setting",
     "TermSpec",
     "boolean",
     "distillation",

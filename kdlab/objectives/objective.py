@@ -5,23 +5,23 @@ out of the run's identity together with its knobs. So alpha = 0 *is* the scratch
 alpha 0 and 1 because nothing else changes there.
 """
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from kdlab import targets
 from kdlab.errors import UserError, nearest
-from kdlab.objectives.marks import Reduction, non_negative, reduce_rows, rule_errors
+from kdlab.objectives.marks import reduce_rows
+from kdlab.objectives.schedules import Changing, Schedule, Scheduled
+from kdlab.objectives.specs import objective_errors, term_spec, value_errors
+from kdlab.objectives.term_spec import KEY, TermSpec
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 from kdlab.rounding import one_minus as one_minus
 
-PROVIDED = ("student", "teacher", "batch", "step")
-KEY = "objective.terms"
+Modules = Mapping[str, Mapping[str, Callable[..., Any]]]
+"""What terms learn or remember beside the student: term -> name of the argument -> module, or a stack of them."""
 FEW = 8
 """How many things that a network provides a message lists; of more it names the nearest."""
 
@@ -31,57 +31,6 @@ class ObjectiveValue(NamedTuple):
 
     loss: Tensor
     terms: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class TermSpec:
-    """A term with its knobs bound.
-
-    Args:
-        function: a ``functools.partial`` of a term.
-        weight: its absolute weight, a number, or one per leading index.
-        name: what it is called in overrides, logs and records.
-    """
-
-    function: Callable[..., Tensor]
-    weight: float | Tensor
-    name: str
-
-    @property
-    def marked(self) -> Any:
-        """The function that carries the marks of ``@term``."""
-        return self.function.func if isinstance(self.function, partial) else self.function
-
-    @property
-    def knobs(self) -> dict[str, Any]:
-        """All knobs with their values, defaults included."""
-        given = self.function.keywords if isinstance(self.function, partial) else {}
-        return {**_defaults(self.marked), **given}
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """What the teacher must provide."""
-        return self._filled(self.marked.needs)
-
-    @property
-    def student_needs(self) -> frozenset[str]:
-        """The features that the student must provide."""
-        return self._filled(getattr(self.marked, "student_needs", ()))
-
-    def _filled(self, names: Iterable[str]) -> frozenset[str]:
-        """Names with the values of knobs in the place of ``{knob}``."""
-        return frozenset(name.format_map(self.knobs) for name in names)
-
-    @property
-    def reduction(self) -> Reduction:
-        """How per-example values are reduced."""
-        found: Reduction = self.marked.reduction
-        return found
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the weight is not 0 for every student."""
-        return bool((torch.as_tensor(self.weight) != 0).any())
 
 
 class Objective:
@@ -95,7 +44,7 @@ class Objective:
     """
 
     def __init__(self, terms: Mapping[str, TermSpec]) -> None:
-        problems = [problem for name, spec in terms.items() for problem in _value_errors(spec, name=name)]
+        problems = [problem for name, spec in terms.items() for problem in value_errors(spec, name=name)]
         if not problems and not any(spec.is_active for spec in terms.values()):
             problems = [f"{KEY}: at least one term with a weight above 0 is needed, got {sorted(terms) or 'none'}"]
         if problems:
@@ -104,10 +53,15 @@ class Objective:
         self.terms: dict[str, TermSpec] = {name: terms[name] for name in sorted(terms)}
         #: The terms whose weight is not 0 for every student.
         self.active = [spec for spec in self.terms.values() if spec.is_active]
+        self._is_scheduled = any(spec.changing for spec in self.active)
 
     @classmethod
-    def from_specs(cls, specs: Mapping[str, Mapping[str, Any]]) -> "Objective":
+    def from_specs(cls, specs: Mapping[str, Mapping[str, Any]], *, num_steps: int = 1) -> "Objective":
         """The objective of a config: ``{name: {"_target_": path, "weight": w, **knobs}}``.
+
+        Args:
+            specs: a knob or a weight may be the spec of a schedule.
+            num_steps: optimizer steps of the run, which schedules are spread over.
 
         Raises:
             UserError: listing every mistake in the specs.
@@ -115,7 +69,52 @@ class Objective:
         problems = objective_errors(specs)
         if problems:
             raise UserError("\n".join(problems))
-        return cls({name: _term_spec(name, spec) for name, spec in specs.items()})
+        return cls({name: term_spec(name, spec, num_steps=num_steps) for name, spec in specs.items()})
+
+    def placed(self, *, student: Sequence[str], teacher: Sequence[str]) -> "Objective":
+        """The same objective with names of layers in the place of ``first``, ``middle``, ``last`` and ``all``.
+
+        Args:
+            student: the stages of the student.
+            teacher: the stages of the teacher.
+
+        Raises:
+            UserError: a word stands for a layer of a network that names no stages, or layers do not pair up.
+        """
+        stages = {"student": student, "teacher": teacher}
+        return Objective({spec.name: spec.placed(stages) if spec.is_active else spec for spec in self.terms.values()})
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        """Which layers the terms that count compare: ``<term>.<knob>`` -> name, or names."""
+        return {
+            f"{spec.name}.{knob}": value
+            for spec in self.active
+            for knob, value in spec.knobs.items()
+            if knob.endswith(("_layer", "_layers"))
+        }
+
+    @property
+    def builders(self) -> dict[str, dict[str, Callable[..., Any]]]:
+        """What builds the modules of the terms that count, for one student: term -> argument -> ``make(setting)``."""
+        return {
+            spec.name: {name: partial(make, **spec.at(0).knobs) for name, make in spec.modules.items()}
+            for spec in self.active
+            if spec.modules
+        }
+
+    @property
+    def fixed_modules(self) -> list[tuple[str, Any, list[tuple[str, str]]]]:
+        """What students of one stack must share of the terms that learn: names, terms, knobs that shape modules."""
+        return [
+            (spec.name, spec.marked, sorted((knob, repr(spec.knobs[knob])) for knob in spec.shaping))
+            for spec in self.active
+            if spec.modules
+        ]
+
+    def scheduled(self, step: int) -> dict[str, float | Tensor]:
+        """What schedules say at a step: ``<term>.<knob>`` -> number, or one per leading index."""
+        return {f"{spec.name}.{name}": value(step) for spec in self.active for name, value in spec.changing.items()}
 
     @property
     def needs(self) -> frozenset[str]:
@@ -156,14 +155,18 @@ class Objective:
         if problems:
             raise UserError("\n".join(problems))
 
-    def weights(self) -> dict[str, float | list[float]]:
-        """Effective weight of every term that counts."""
-        return {
-            spec.name: spec.weight.tolist() if isinstance(spec.weight, Tensor) else float(spec.weight)
-            for spec in self.active
-        }
+    def weights(self) -> dict[str, Any]:
+        """Effective weight of every term that counts; of a scheduled one at the first, a middle and the last step."""
+        return {spec.name: _told(spec.weight) for spec in self.active}
 
-    def __call__(self, student: ModelOutput, teacher: TeacherOutput | None, batch: Batch, step: int) -> ObjectiveValue:
+    def __call__(
+        self,
+        student: ModelOutput,
+        teacher: TeacherOutput | None,
+        batch: Batch,
+        step: int,
+        modules: Modules | None = None,
+    ) -> ObjectiveValue:
         """The loss of a step.
 
         Args:
@@ -171,26 +174,39 @@ class Objective:
             teacher: the same of the teacher, or None where no term needs it.
             batch: labels, index and the mask of labelled rows.
             step: number of optimizer steps done, for scheduled terms.
+            modules: what the terms learn or remember beside the student, as ``builders`` made it.
         """
         labelled = None if batch.all_labelled else batch.labelled
-        values = {
-            spec.name: reduce_rows(spec.function(student, teacher, batch, step), labelled, reduction=spec.reduction)
-            for spec in self.active
-        }
-        first, *others = self.active
-        loss = weighted(values[first.name], weight=first.weight)
+        specs = [spec.at(step) for spec in self.active] if self._is_scheduled else self.active
+        values = {}
+        for spec in specs:
+            own = {} if modules is None else modules.get(spec.name, {})
+            rows = spec.function(student, teacher, batch, step, **own)
+            values[spec.name] = reduce_rows(rows, labelled, reduction=spec.reduction)
+        first, *others = specs
+        loss = weighted(values[first.name], weight=_number(first))
         for spec in others:
-            loss = plus_weighted(loss, values[spec.name], weight=spec.weight)
+            loss = plus_weighted(loss, values[spec.name], weight=_number(spec))
         return ObjectiveValue(loss, values)
+
+
+def _number(spec: TermSpec) -> float | Tensor:
+    """The weight of a term at a step, where no schedule is left."""
+    assert not isinstance(spec.weight, Schedule | Scheduled)
+    return spec.weight
+
+
+def _told(weight: float | Tensor | Changing) -> Any:
+    """A weight as plain Python."""
+    if isinstance(weight, Schedule):
+        return weight.ends
+    if isinstance(weight, Scheduled):
+        return weight(0).tolist()
+    return weight.tolist() if isinstance(weight, Tensor) else float(weight)
 
 
 def _features(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.removeprefix("features.") for name in names if name.startswith("features."))
-
-
-def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    named = targets.parameters(function)[0]
-    return {name: p.default for name, p in named.items() if p.default is not inspect.Parameter.empty}
 
 
 def weighted(value: Tensor, *, weight: float | Tensor) -> Tensor:
@@ -226,57 +242,3 @@ def distillation(*, temperature: float, alpha: float, t2_scaling: bool = True) -
             "soft_targets": {"_target_": "kdlab.objectives.terms.soft_targets", **soft},
         }
     )
-
-
-def objective_errors(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Every mistake in the specs of an objective: targets, knobs and their ranges, weights."""
-    problems: list[str] = []
-    for name, spec in specs.items():
-        found = _shape_errors(name, spec)
-        problems += found or _value_errors(_term_spec(name, spec), name=name)
-    return problems
-
-
-def effective_terms(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What of an objective trains the network: the terms of weight != 0 with weight and all knobs, defaults filled in.
-
-    >>> effective_terms({"ce": {"_target_": "kdlab.objectives.hard_labels", "weight": 1}})
-    {'ce': {'_target_': 'kdlab.objectives.terms.hard_labels', 'label_smoothing': 0.0, 'weight': 1.0}}
-    """
-    terms = {}
-    for name in sorted(specs):
-        spec = specs[name]
-        if float(spec["weight"]) == 0:
-            continue
-        function = targets.resolve(spec["_target_"])
-        knobs = {knob: value for knob, value in spec.items() if knob != "weight"}
-        path = f"{function.__module__}.{function.__qualname__}"  # one identity, by whatever path it was named
-        terms[name] = {**_defaults(function), **knobs, "_target_": path, "weight": float(spec["weight"])}
-        terms[name] = dict(sorted(terms[name].items()))
-    return terms
-
-
-def _term_spec(name: str, spec: Mapping[str, Any]) -> TermSpec:
-    knobs = {key: value for key, value in spec.items() if key != "weight"}
-    return TermSpec(function=targets.build({**knobs, "_partial_": True}), weight=spec["weight"], name=name)
-
-
-def _shape_errors(name: str, spec: Mapping[str, Any]) -> list[str]:
-    """Whether a spec names a term and gives it the right keys."""
-    knobs = {key: value for key, value in spec.items() if key != "weight"}
-    problems = targets.spec_errors(knobs, key=f"{KEY}.{name}", provided=PROVIDED)
-    if not problems and not hasattr(targets.resolve(knobs["_target_"]), "needs"):
-        problems = [f"{KEY}.{name}._target_ = '{knobs['_target_']}' is no term: mark it with @kdlab.objectives.term"]
-    if "weight" not in spec:
-        problems.append(f"missing key {KEY}.{name}.weight")
-    return problems
-
-
-def _value_errors(spec: TermSpec, *, name: str) -> list[str]:
-    """Whether the weight and the knobs of a term are in range."""
-    given = spec.function.keywords if isinstance(spec.function, partial) else {}
-    problems = rule_errors(spec.weight, non_negative, key=f"{KEY}.{name}.weight")
-    for knob, rule in spec.marked.knob_rules.items():
-        if knob in given:
-            problems += rule_errors(given[knob], rule, key=f"{KEY}.{name}.{knob}")
-    return problems

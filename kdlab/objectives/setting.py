@@ -24,5 +24,5 @@ class Setting(NamedTuple):
     teacher: Mapping[str, Shape]
     num_classes: int
     labels: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the field's name in the field; tuple.index is not used
     student_network: nn.Module

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-from kdlab.objectives.objective import Objective, TermSpec
+from kdlab.objectives.objective import Objective
+from kdlab.objectives.schedules import Schedule, Scheduled
+from kdlab.objectives.term_spec import TermSpec
 
 Structure = tuple[tuple[str, Any, tuple[tuple[str, str], ...]], ...]
 
@@ -52,9 +54,11 @@ def _merged_term(specs: Sequence[TermSpec], *, device: torch.device | None) -> T
 
 
 def _column(values: Sequence[Any], *, device: torch.device | None) -> Any:
-    """The value that all share, or ``[K]``."""
+    """The value that all share, or ``[K]``; where one of them has a schedule, ``[K]`` at each step."""
     if len(set(values)) == 1:
         return values[0]
+    if any(isinstance(value, Schedule) for value in values):
+        return Scheduled(tuple(values), device)
     return torch.tensor([float(value) for value in values], dtype=torch.float64, device=device)
 
 

@@ -77,8 +77,8 @@ def _teacher_problems(config: RunConfig, teacher: TeacherConfig) -> list[str]:
     if not quality.is_network:
         told = f"the targets of the control '{quality.name}' keep the entropy they have"
         problems += [f"teacher.{name} = {value}: {told}" for name, value in given.items()]
-    if teaches and teacher.match_entropy is not None and config.objective.temperature is None:
-        told = "objective.temperature is needed, at which the student sees the targets"
+    if teaches and teacher.match_entropy is not None and config.objective.fixed_temperature is None:
+        told = "one objective.temperature is needed, at which the student sees the targets"
         problems.append(f"teacher.match_entropy = {teacher.match_entropy}: {told}")
     return problems
 

@@ -1,15 +1,23 @@
 """The sections that say what is learned: data, recipe, teacher, objective."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WrapValidator, model_validator
 
 from kdlab.errors import UserError
 from kdlab.schema.section import NOT_IDENTITY, Section, Spec, gathered
 
 HARD_LABELS_ALONE: Spec = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 1.0}
 """What scratch students and teachers learn from."""
+
+
+def _or_schedule(value: Any, number: Callable[[Any], Any]) -> Any:
+    """A mapping stands for a schedule, whose numbers are checked where a term reads it."""
+    return value if isinstance(value, Mapping) else number(value)
+
+
+OR_SCHEDULE = WrapValidator(_or_schedule)
 
 
 class SliceConfig(Section):
@@ -100,13 +108,18 @@ class TeacherConfig(Section):
 
 
 class ObjectiveConfig(BaseModel):
-    """Named terms with absolute weights, and the knobs that they read by interpolation."""
+    """Named terms with absolute weights, and the knobs that they read by interpolation: numbers, or schedules."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
     terms: Annotated[dict[str, Spec], Field(min_length=1)]
-    temperature: Annotated[float, Field(gt=0)] | None = None
-    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(gt=0), OR_SCHEDULE] | None = None
+    alpha: Annotated[float, Field(ge=0, le=1), OR_SCHEDULE] | None = None
     t2_scaling: bool | None = None
+
+    @property
+    def fixed_temperature(self) -> float | None:
+        """T, where it is one number from the first step to the last."""
+        return None if isinstance(self.temperature, Mapping) else self.temperature
 
 
 def needs_teacher(term: Mapping[str, Any]) -> bool:

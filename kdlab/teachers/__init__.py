@@ -12,6 +12,7 @@ from kdlab.teachers.providers import (
     facts_of,
     refuses_augmentation,
     scaled,
+    stages_of,
     tap_teacher,
 )
 from kdlab.teachers.quality import UNFITTED, Quality, make_teacher, quality_errors
@@ -42,6 +43,7 @@ __all__ = [
     "refuses_augmentation",
     "scaled",
     "shifted",
+    "stages_of",
     "tap_teacher",
     "virtual",
 ]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.errors import UserError
-from kdlab.models import as_output, feature_names, tap
+from kdlab.models import as_output, feature_names, stages, tap
 from kdlab.outputs import TeacherOutput
 
 
@@ -57,6 +57,15 @@ def refuses_augmentation(teacher: Teacher | None) -> bool:
 def facts_of(teacher: Teacher) -> dict[str, float]:
     """What was fitted or counted when it was made, by name; empty for most."""
     return dict(getattr(teacher, "facts", {}))
+
+
+def stages_of(teacher: Teacher | None) -> tuple[str, ...]:
+    """The features along the depth of the network behind a teacher; empty where there is none, or it names none."""
+    behind: Any = teacher
+    while not hasattr(behind, "model") and hasattr(behind, "teacher"):
+        behind = behind.teacher
+    model = getattr(behind, "model", None)
+    return stages(model) if isinstance(model, nn.Module) else ()
 
 
 def tap_teacher(teacher: Teacher, names: Iterable[str]) -> None:

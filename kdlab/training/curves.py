@@ -45,6 +45,12 @@ class RunningAnswers:
         return found
 
 
+def of_each(value: float | Tensor, *, count: int) -> list[float]:
+    """A number of each of ``count`` learners: ``[count]``, or one that all have."""
+    numbers = torch.as_tensor(value, dtype=torch.float64).detach().flatten().tolist()
+    return [float(number) for number in (numbers if len(numbers) == count else numbers * count)]
+
+
 @torch.no_grad()
 def validated(student: nn.Module, holdouts: Sequence[EvaluationBatches]) -> list[dict[str, float]]:
     """Accuracy and negative log-likelihood (nats) of every learner on its validation set, in eval mode.

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
-from kdlab.models import as_output, feature_names, tap
+from kdlab.models import as_output, tap
 from kdlab.objectives import Objective
 from kdlab.outputs import Batch
-from kdlab.teachers import Teacher, answers_by_index, refuses_augmentation, tap_teacher
+from kdlab.teachers import Teacher, answers_by_index, refuses_augmentation
 from kdlab.training.batches import as_batch
+from kdlab.training.equipped import Beside, after_step, learned, modules_for, modules_of
+from kdlab.training.listening import listen, placed
 from kdlab.training.monitor import LossMonitor
 from kdlab.training.optimizers import build_optimizer
 
@@ -47,6 +50,8 @@ class Distillation(pl.LightningModule):
         steps: the length of the run, handed to schedules that want one; 0 asks the Trainer.
         augmented: whether the inputs of an example change at random from epoch to epoch. A teacher that answers by
             index (``by_index = True``), with what it said of the unchanged example, is refused then.
+        examples: the training set; needed by terms that learn or remember beside the student (``hint``).
+        seed: of what these terms learn.
 
     Batches are ``(inputs, labels)``, ``(inputs, labels, index)``, a mapping with these names, or a ``Batch``.
 
@@ -66,16 +71,19 @@ class Distillation(pl.LightningModule):
         teacher: Teacher | None = None,
         steps: int = 0,
         augmented: bool = False,
+        examples: Examples | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
+        objective = placed(objective, student=student, teacher=teacher)
         listen(objective, student=student, teacher=teacher)
         if teacher is not None and teacher.num_classes != num_classes:
             raise UserError(f"the teacher has {teacher.num_classes} classes, the student {num_classes}")
         self._by_index = bool(objective.needs) and answers_by_index(teacher)
         if augmented and self._by_index and refuses_augmentation(teacher):
             raise UserError(f"the teacher {BY_INDEX_AUGMENTED}")
-        self.student = student
-        self.objective = objective
+        self.student, self.objective = student, objective
+        self.beside = Beside(_modules(objective, student, teacher, examples, seed))
         # held in a tuple: a teacher that is an nn.Module must not become a submodule
         self._teacher = (teacher,)
         self._optimizer, self._schedule, self._steps = optimizer, schedule, steps
@@ -118,12 +126,16 @@ class Distillation(pl.LightningModule):
         rows = as_batch(batch, needs_index=self._by_index)
         output = as_output(self.student(rows.inputs))
         taught = self.teacher(rows.inputs, rows.index) if self.teacher is not None and self.objective.needs else None
-        value = self.objective(output, taught, rows, self.global_step)
+        value = self.objective(output, taught, rows, self.global_step, modules_of(self, slice(None)))
         terms = {name: term.reshape(1) for name, term in value.terms.items()}
         for at in self.monitor.add(self.global_step, value.loss.reshape(1), [(0, terms)]):
             raise self.monitor.errors[at]
         self._answers.append((output.logits.detach().argmax(-1), rows.main_labels, rows.labelled))
         return value.loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """What remembers beside the student follows it."""
+        after_step(self)
 
     def on_train_epoch_end(self) -> None:
         """Publish what the epoch accumulated."""
@@ -136,6 +148,9 @@ class Distillation(pl.LightningModule):
         values["train/running_accuracy"] = float(self.train_accuracy(answers[labelled], labels[labelled]))
         self.train_accuracy.reset()
         values["train/lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        scheduled = self.objective.scheduled(max(self.global_step - 1, 0))
+        values |= {f"train/scheduled/{name}": float(number) for name, number in scheduled.items()}
+        values |= {f"train/learned/{name}": float(number) for name, number in learned(self).items()}
         self.log_dict(values, sync_dist=True)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -174,15 +189,14 @@ class Distillation(pl.LightningModule):
         self.log_dict({f"{name}/accuracy": accuracy, f"{name}/nll": nll}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the student alone, and its schedule by steps.
+        """The optimizer over the student and what its terms learn, and its schedule by steps.
 
         Raises:
             UserError: there is no optimizer, or a schedule needs the length of a run that has no end.
         """
         if self._optimizer is None:
             raise UserError("Distillation has no optimizer: pass optimizer=partial(torch.optim.AdamW, lr=...)")
-        parameters = self.student.parameters()
-        optimizer, schedule = build_optimizer(parameters, self._optimizer, self._schedule, steps=self._length())
+        optimizer, schedule = build_optimizer(self.parameters(), self._optimizer, self._schedule, steps=self._length())
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -197,14 +211,12 @@ class Distillation(pl.LightningModule):
         return int(found)
 
 
-def listen(objective: Objective, *, student: nn.Module, teacher: Teacher | None) -> None:
-    """Make both networks give the features that the terms read, by module path where they do not name them.
-
-    Raises:
-        UserError: one of them cannot give what a term needs.
-    """
-    given = frozenset(f"features.{name}" for name in feature_names(student))
-    objective.check(teacher.provides if teacher is not None else frozenset(), student=given)
-    tap(student, objective.student_features)
-    if teacher is not None:
-        tap_teacher(teacher, objective.teacher_features)
+def _modules(
+    objective: Objective, student: nn.Module, teacher: Teacher | None, examples: Examples | None, seed: int
+) -> Mapping[str, Mapping[str, nn.Module]]:
+    if not objective.builders:
+        return {}
+    if examples is None:
+        told = ", ".join(sorted(objective.builders))
+        raise UserError(f"the terms {told} learn beside the student: pass examples=, the training set, to Distillation")
+    return modules_for(objective, student=student, teacher=teacher, examples=examples, role="student", seed=seed)

@@ -21,7 +21,8 @@ from kdlab.teachers import refuses_augmentation
 from kdlab.training.batches import EvaluationBatches, Source, TrainingBatches
 from kdlab.training.callbacks import CurveSink, ProgressLine
 from kdlab.training.checkpoints import EpochCheckpoint, joined, read_checkpoint
-from kdlab.training.distillation import BY_INDEX_AUGMENTED, listen
+from kdlab.training.distillation import BY_INDEX_AUGMENTED
+from kdlab.training.equipped import made_ready
 from kdlab.training.layout import order_of
 from kdlab.training.learner import Fitted, Learner, Recipe, Runtime
 from kdlab.training.memory import kept_memory
@@ -53,16 +54,14 @@ def fit(learners: Sequence[Learner], *, num_classes: int, runtime: Runtime = DEF
         KeyboardInterrupt: the user's; Lightning's own way out would be ``exit(1)`` with Ctrl-C disarmed.
     """
     _check(learners, num_classes=num_classes)
+    learners = [made_ready(learner) for learner in learners]
     order = order_of(learners)
-    ordered = [learners[at] for at in order]
-    found = _fit(ordered, runtime)
+    found = _fit([learners[at] for at in order], runtime)
     return [found[order.index(at)] for at in range(len(learners))]
 
 
 def _fit(learners: Sequence[Learner], runtime: Runtime) -> list[Fitted]:
     recipe = learners[0].recipe
-    for learner in learners:
-        listen(learner.objective, student=learner.network, teacher=learner.teacher)
     resumed = _taken_up(learners)
     before = [float(saved["kdlab"]["seconds"]) for saved in resumed] or [0.0] * len(learners)
     started_at = int(resumed[0]["global_step"]) if resumed else 0

@@ -21,6 +21,7 @@ from kdlab.errors import NonFiniteLossError
 from kdlab.models import as_output
 from kdlab.models.stacking import Stack, tensors_of
 from kdlab.objectives import Objective
+from kdlab.objectives.objective import Modules
 from kdlab.objectives.stacking import merged
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 from kdlab.streams import reseed, stream_seed
@@ -28,7 +29,8 @@ from kdlab.teachers import Teacher, answers_by_index
 from kdlab.training.batches import Chunk, EvaluationBatches, TrainingBatches
 from kdlab.training.callbacks import CurveSink
 from kdlab.training.checkpoints import Span, go_on_from
-from kdlab.training.curves import RunningAnswers, validated
+from kdlab.training.curves import RunningAnswers, of_each, validated
+from kdlab.training.equipped import after_step, learned, modules_of, remembers
 from kdlab.training.layout import Places, asked_for, joined, part_of, rows_of, sections_of, spread
 from kdlab.training.learner import Learner
 from kdlab.training.monitor import LossMonitor
@@ -50,6 +52,7 @@ class Section:
         objective: of all of them.
         asked: the teachers that are asked, each for the batches of some sources.
         answer: which of the answers each student gets; None where no term needs a teacher.
+        modules: what the terms learn or remember beside these students.
     """
 
     start: int
@@ -57,6 +60,7 @@ class Section:
     objective: Objective
     asked: list[tuple[Teacher, Places]]
     answer: Places | None
+    modules: Modules
 
 
 class StackModule(pl.LightningModule):
@@ -146,6 +150,7 @@ class StackModule(pl.LightningModule):
         self._schedules = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         self._clips = self._clip_norms()
+        self._remembers = remembers(self.student)
         if self.resumed is not None:
             go_on_from(self.resumed, self.trainer, self)
 
@@ -154,8 +159,9 @@ class StackModule(pl.LightningModule):
         objective = members[0].objective
         if isinstance(self.student, Stack):
             objective = merged([member.objective for member in members], device=self.device)
+        modules = modules_of(self.student, slice(start, stop))
         if not objective.needs:
-            return Section(start, stop, objective, [], None)
+            return Section(start, stop, objective, [], None, modules)
         pairs = []
         for one, at in zip(members, self.of_source[start:stop], strict=True):
             together = answers_by_index(one.teacher)  # one look-up serves the batches of all sources
@@ -166,7 +172,7 @@ class StackModule(pl.LightningModule):
         answers = [(call, at) for call, places in asked.items() for at in places]
         answer = Places([answers.index(pair) for pair in pairs], device=self.device)
         calls = [(teachers[name], Places(places, device=self.device)) for (name, _), places in asked.items()]
-        return Section(start, stop, objective, calls, answer)
+        return Section(start, stop, objective, calls, answer, modules)
 
     def _clip_norms(self) -> Tensor | None:
         norms = [learner.recipe.gradient_clip_norm for learner in self.learners]
@@ -213,6 +219,8 @@ class StackModule(pl.LightningModule):
             for optimizer in self._optimizers:
                 optimizer.step()
             self._hold_frozen(self.student)
+        if self._remembers:
+            after_step(self.student)
         for schedule in self._schedules:
             schedule.step()
 
@@ -249,10 +257,11 @@ class StackModule(pl.LightningModule):
         for section in self._sections:
             taught = self._taught(section, rows)
             if self.size == 1:
-                value = section.objective(output, taught, whole, self.global_step)
+                value = section.objective(output, taught, whole, self.global_step, section.modules)
             else:
                 where = slice(section.start, section.stop)
-                value = section.objective(part_of(output, where), taught, rows_of(whole, where), self.global_step)
+                part, rows_there = part_of(output, where), rows_of(whole, where)
+                value = section.objective(part, taught, rows_there, self.global_step, section.modules)
             losses.append(value.loss.reshape(-1))
             terms.append((section.start, {name: term.detach().reshape(-1) for name, term in value.terms.items()}))
         return losses[0] if len(losses) == 1 else torch.cat(losses), terms
@@ -344,6 +353,8 @@ class StackModule(pl.LightningModule):
         found = [{f"train/{name}": mean for name, mean in means.items()} for means in self.monitor.means()]
         for values, accuracy, rate in zip(found, self._answers.shares(), self._rates(), strict=True):
             values |= {"train/running_accuracy": accuracy, "train/lr": rate}
+        for values, more in zip(found, self._changing(), strict=True):
+            values |= more
         epoch = self.trainer.current_epoch + 1
         if epoch % self.validate_every == 0 and self.global_step == epoch * self.batches.steps:
             with self.trainer.precision_plugin.val_step_context():
@@ -351,6 +362,21 @@ class StackModule(pl.LightningModule):
             for values, more in zip(found, measured, strict=True):
                 values |= more
         self._publish(found)
+
+    def _changing(self) -> list[dict[str, float]]:
+        """What schedules said in the last step, and what modules tell of themselves, of every learner."""
+        known: dict[str, float | Tensor] = {f"learned/{name}": value for name, value in learned(self.student).items()}
+        parts = [(0, self.size, known)]
+        for section in self._sections:
+            numbers = section.objective.scheduled(max(self.global_step - 1, 0))
+            named = {f"scheduled/{name}": value for name, value in numbers.items()}
+            parts.append((section.start, section.stop, named))
+        found: list[dict[str, float]] = [{} for _ in self.learners]
+        for start, stop, named in parts:
+            for name, value in named.items():
+                for at, number in zip(range(start, stop), of_each(value, count=stop - start), strict=True):
+                    found[at][f"train/{name}"] = number
+        return found
 
     def _rates(self) -> list[float]:
         spans = zip(self.spans, self._optimizers, strict=True)

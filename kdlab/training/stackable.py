@@ -14,7 +14,7 @@ from kdlab.objectives.stacking import Structure, merged, structure
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 from kdlab.streams import global_stream, stream_seed
 from kdlab.training.batches import Source, TrainingBatches, stacked
-from kdlab.training.distillation import listen
+from kdlab.training.equipped import bare, made_ready, modules_of
 from kdlab.training.learner import Learner
 from kdlab.training.optimizers import is_elementwise
 
@@ -56,9 +56,10 @@ def stack_problem(learners: Sequence[Learner]) -> str | None:
 
 def _problem(learners: Sequence[Learner], precision: str, *, said: str = "") -> str | None:
     """What goes wrong with these learners in one precision; ``said`` is added to the message."""
-    name, numbers = type(learners[0].network).__name__, _numbers(precision)
+    name, numbers = type(bare(learners[0].network)).__name__, _numbers(precision)
     try:
         taught = _moved(learners, torch.float64 if precision == "64-true" else torch.float32)
+        taught = [made_ready(learner) for learner in taught]
         with numbers.forward_context():
             together, alone = _together(taught, numbers), [_alone(learner, numbers) for learner in taught]
     except Exception as error:  # whatever a network, a term or vmap raises: they run alone, where it counts
@@ -121,6 +122,7 @@ _SHARED: dict[str, Callable[[Learner], object]] = {
     "the sizes of their networks, or what of them trains": lambda one: [
         (name, tuple(p.shape), p.requires_grad) for name, p in one.network.named_parameters()
     ],
+    "what their terms learn beside them": lambda one: one.objective.fixed_modules,
     "training.steps": lambda one: one.recipe.steps,
     "training.batch_size": lambda one: one.recipe.batch_size,
     "training.precision": lambda one: one.recipe.precision,
@@ -133,14 +135,12 @@ _SHARED: dict[str, Callable[[Learner], object]] = {
 
 def _together(learners: Sequence[Learner], numbers: Precision) -> list[Seen]:
     """What a step of a stack does to each learner, on a batch of its own."""
-    for learner in learners:
-        listen(learner.objective, student=learner.network, teacher=learner.teacher)
     stack = numbers.convert_module(Stack([learner.network for learner in learners])).train()
     assert isinstance(stack, Stack)
     stack.begin_dropout([_dropout_seed(learner) for learner in learners])
     batches = [_batch(learner, numbers) for learner in learners]
     output = stack(torch.stack([batch.inputs for batch in batches]))
-    losses = _losses(learners, output, batches)
+    losses = _losses(learners, stack, output, batches)
     torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
     logits = _in_eval_mode(stack, torch.stack([batch.inputs for batch in batches]))
     return [
@@ -149,7 +149,7 @@ def _together(learners: Sequence[Learner], numbers: Precision) -> list[Seen]:
     ]
 
 
-def _losses(learners: Sequence[Learner], output: ModelOutput, batches: Sequence[Batch]) -> list[Tensor]:
+def _losses(learners: Sequence[Learner], stack: Stack, output: ModelOutput, batches: Sequence[Batch]) -> list[Tensor]:
     """The loss of each learner, those of one structure computed together."""
     found: dict[int, Tensor] = {}
     for kind in {_kind(learner) for learner in learners}:
@@ -158,7 +158,8 @@ def _losses(learners: Sequence[Learner], output: ModelOutput, batches: Sequence[
         taught = _stacked_output([one for one in told if one is not None]) if told[0] is not None else None
         part = ModelOutput(output.logits[mine], {name: value[mine] for name, value in output.features.items()})
         objective = merged([learners[at].objective for at in mine])
-        value = objective(part, taught, stacked([batches[at] for at in mine]), 0)
+        rows = stacked([batches[at] for at in mine])
+        value = objective(part, taught, rows, 0, modules_of(stack, mine))
         found.update(zip(mine, value.loss.expand(len(mine)), strict=True))
     return [found[at] for at in range(len(learners))]
 
@@ -169,7 +170,8 @@ def _alone(learner: Learner, numbers: Precision) -> Seen:
     batch = _batch(learner, numbers)
     with global_stream(_dropout_seed(learner)):
         output = as_output(network(batch.inputs))
-    loss = learner.objective(output, _taught(learner, batch), batch, 0).loss
+    modules = modules_of(network, slice(None))
+    loss = learner.objective(output, _taught(learner, batch), batch, 0, modules).loss
     loss.backward()  # type: ignore[no-untyped-call]
     return _seen(network, output.logits, loss, _in_eval_mode(network, batch.inputs), of=lambda tensor: tensor)
 
