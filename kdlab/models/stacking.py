@@ -71,12 +71,12 @@ class Stack(nn.Module):
         logits, features = torch.vmap(one, in_dims=(0, in_dims), randomness="error")(self._tensors, inputs)
         return ModelOutput(logits, features)
 
-    def part(self, path: str, where: slice | Sequence[int]) -> Callable[..., Any]:
+    def part(self, path: str, where: slice) -> Callable[..., Any]:
         """A submodule of some of the networks, called with that submodule's inputs ``[students, ...]`` each.
 
         Args:
             path: of the submodule, as in ``named_modules()``.
-            where: which students.
+            where: which students; what their modules change in place (running means) is changed in the stack.
         """
         module = self.network.get_submodule(path)
         homes = [(_home(owner, key), key, at) for at, (_, owner, key) in enumerate(_places(module))]

@@ -145,7 +145,7 @@ def bare(network: nn.Module) -> nn.Module:
     return student
 
 
-def modules_of(student: nn.Module, where: slice | list[int]) -> dict[str, dict[str, Callable[..., Any]]]:
+def modules_of(student: nn.Module, where: slice) -> dict[str, dict[str, Callable[..., Any]]]:
     """The modules that terms are called with: those of a network, or of some students of a stack of such."""
     network = student.network if isinstance(student, Stack) else student
     found: dict[str, dict[str, Callable[..., Any]]] = {}

@@ -58,8 +58,8 @@ def _problem(learners: Sequence[Learner], precision: str, *, said: str = "") -> 
     """What goes wrong with these learners in one precision; ``said`` is added to the message."""
     name, numbers = type(bare(learners[0].network)).__name__, _numbers(precision)
     try:
-        taught = _moved(learners, torch.float64 if precision == "64-true" else torch.float32)
-        taught = [made_ready(learner) for learner in taught]
+        ready = [made_ready(learner) for learner in learners]
+        taught = _moved(ready, torch.float64 if precision == "64-true" else torch.float32)
         with numbers.forward_context():
             together, alone = _together(taught, numbers), [_alone(learner, numbers) for learner in taught]
     except Exception as error:  # whatever a network, a term or vmap raises: they run alone, where it counts
@@ -99,11 +99,16 @@ def difference(learners: Sequence[Learner]) -> str | None:
 
 
 def _both_ends(learners: Sequence[Learner]) -> list[Learner]:
-    """The first and the last learner of every choice of terms: one of them alone would hide what mixes students up."""
+    """The first and the last learner of every choice of terms: one of them alone would hide what mixes students up.
+
+    What is computed together lies together, as in a stack that trains.
+    """
     places: dict[object, list[int]] = {}
     for at, learner in enumerate(learners):
         places.setdefault(tuple(term[:2] for term in _kind(learner)), []).append(at)
-    return [learners[at] for at in sorted({end for members in places.values() for end in (members[0], members[-1])})]
+    found = [learners[at] for members in places.values() for at in sorted({members[0], members[-1]})]
+    kinds = [_kind(learner) for learner in found]
+    return [found[at] for at in sorted(range(len(found)), key=lambda at: kinds.index(kinds[at]))]
 
 
 def _agree(whole: Mapping[str, Tensor], one: Mapping[str, Tensor], *, tolerance: float) -> bool:
@@ -159,7 +164,7 @@ def _losses(learners: Sequence[Learner], stack: Stack, output: ModelOutput, batc
         part = ModelOutput(output.logits[mine], {name: value[mine] for name, value in output.features.items()})
         objective = merged([learners[at].objective for at in mine])
         rows = stacked([batches[at] for at in mine])
-        value = objective(part, taught, rows, 0, modules_of(stack, mine))
+        value = objective(part, taught, rows, 0, modules_of(stack, slice(mine[0], mine[-1] + 1)))
         found.update(zip(mine, value.loss.expand(len(mine)), strict=True))
     return [found[at] for at in range(len(learners))]
 
@@ -168,10 +173,10 @@ def _alone(learner: Learner, numbers: Precision) -> Seen:
     network = numbers.convert_module(copy.deepcopy(learner.network)).train()
     network.zero_grad()
     batch = _batch(learner, numbers)
-    with global_stream(_dropout_seed(learner)):
-        output = as_output(network(batch.inputs))
     modules = modules_of(network, slice(None))
-    loss = learner.objective(output, _taught(learner, batch), batch, 0, modules).loss
+    with global_stream(_dropout_seed(learner)):  # terms may draw too, behind the network
+        output = as_output(network(batch.inputs))
+        loss = learner.objective(output, _taught(learner, batch), batch, 0, modules).loss
     loss.backward()  # type: ignore[no-untyped-call]
     return _seen(network, output.logits, loss, _in_eval_mode(network, batch.inputs), of=lambda tensor: tensor)
 

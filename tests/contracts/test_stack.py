@@ -37,6 +37,7 @@ FAMILIES = {
     "resnet": ({"_target_": FROM + "ResNet", "depth": 8, "width": 2, "norm": "batch"}, (1, 4, 4)),
     "a network of torch": ({"_target_": "test_stack.plain"}, (1, 8)),
 }
+SCHEDULED = "kdlab.objectives.schedules.linear"
 SOFT = {"_target_": "kdlab.objectives.terms.soft_targets", "temperature": 2.0, "weight": 0.5}
 HARD = {"_target_": "kdlab.objectives.terms.hard_labels", "weight": 0.5}
 OBJECTIVES = {
@@ -46,6 +47,13 @@ OBJECTIVES = {
     "unscaled": {"hard_labels": HARD, "soft_targets": {**SOFT, "t2_scaling": False}},
     "both and a term of the user": {
         "hard_labels": HARD, "soft_targets": SOFT, "user": {"_target_": "user_terms.hint", "weight": 0.2},
+    },
+    "a term that learns": {
+        "hard_labels": HARD, "hint": {"_target_": "user_terms.regressed", "weight": 0.5},
+    },
+    "a term that remembers": {"hard_labels": HARD, "averaged": {"_target_": "user_terms.averaged", "weight": 0.5}},
+    "schedules": {
+        "hard_labels": HARD, "soft_targets": {**SOFT, "temperature": {"_target_": SCHEDULED, "start": 8, "end": 1}},
     },
 }  # fmt: skip
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "ASGD", "Rprop",
@@ -92,11 +100,13 @@ def learners(*, family=MLP, terms=None, optimizers=(ADAMW,), schedules=(COSINE,)
     for at in range(K):
         own = {name: {**term, "weight": term["weight"] * (1 + at / 4)} for name, term in terms.items()}
         if "soft_targets" in own:
-            own["soft_targets"]["temperature"] = 2.0 + at
+            planned = own["soft_targets"]["temperature"]
+            own["soft_targets"]["temperature"] = {**planned, "end": 1 + at} if isinstance(planned, dict) else 2.0 + at
         recipe = Recipe(steps, 10, optimizers[at % len(optimizers)], schedules[at % len(schedules)],
                         gradient_clip_norm=[None, 0.5][at % 2], precision=precision)  # fmt: skip
         network = build_model(spec, **known, seed_value=at)
-        found.append(Learner(network, Objective.from_specs(own), train, validation, recipe, "student", at,
+        objective = Objective.from_specs(own, num_steps=steps)
+        found.append(Learner(network, objective, train, validation, recipe, "student", at,
                              teacher=teachers[at % 2], sinks=[Log()]))  # fmt: skip
     return found
 
