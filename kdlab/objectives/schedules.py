@@ -133,9 +133,8 @@ def schedule_errors(spec: Mapping[str, Any], *, key: str, holds: Callable[[Any],
         known = ", ".join(MODULE + name for name in NAMES)
         return [f"{key}._target_ = '{path}': no schedule; allowed: {known}"]
     inner = spec.get("of")
-    nested = schedule_errors(inner, key=key, holds=math.isfinite, words="a finite number") if is_schedule(inner) else []
-    if nested:
-        return nested
+    if isinstance(inner, Mapping) and is_schedule(inner):
+        return schedule_errors(inner, key=key, holds=lambda number: holds(1 - number), words=f"1 minus {words}")
     flat = {name: value for name, value in spec.items() if not isinstance(value, Mapping)}
     if problems := targets.spec_errors(flat, key=key, provided=("share", *(set(spec) - set(flat)))):
         return problems

@@ -1,4 +1,4 @@
-"""Schedules: the numbers of their definitions, in objectives of one student and of many, refused where they are wrong."""
+"""Schedules: the numbers of their definitions, in objectives of one student and of many; what is wrong is refused."""
 
 import math
 

@@ -5,6 +5,7 @@ import dataclasses
 from functools import partial
 
 import pytest
+import pytorch_lightning as pl
 import tiny_data
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -127,8 +128,6 @@ def test_the_module_of_the_library_trains_it_too():
     module = Distillation(one.network, one.objective, examples=one.train, **knobs)
     before = state(module)
     loader = DataLoader(TensorDataset(one.train.inputs, one.train.labels, one.train.index), batch_size=50)
-    import pytorch_lightning as pl
-
     quiet = {
         "logger": False,
         "enable_checkpointing": False,
