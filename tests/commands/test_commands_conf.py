@@ -96,7 +96,7 @@ def test_a_choice_composes_and_builds(name):
 @pytest.mark.parametrize("name", [name for name in CONF if name.startswith("objective/term/")])
 def test_a_term_composes_alone(name):
     term = name.rpartition("/")[2]
-    config = read([f"objective/term=[{term}]", "objective.alpha=0.5"])
+    config = read([f"objective/term=[{term}]"])
     assert list(config.objective.terms) == [term]
 
 
