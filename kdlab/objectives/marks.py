@@ -33,6 +33,7 @@ non_negative = Rule(lambda value: _is_number(value) and value >= 0, "a finite nu
 fraction = Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
 boolean = Rule(lambda value: isinstance(value, bool), "true or false")
 count = Rule(lambda value: _is_number(value) and isinstance(value, int) and value >= 1, "an integer >= 1")
+at_least_one = Rule(lambda value: _is_number(value) and value >= 1, "a finite number >= 1")
 
 
 def rule_errors(value: Any, rule: Rule, *, key: str) -> list[str]:
