@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.objectives.features.projections import check_axes, convolution, normalisation, num_axes, resized
-from kdlab.objectives.marks import positive, term
+from kdlab.objectives.features.shapes import Projections, channels_first, features_of
+from kdlab.objectives.marks import boolean, positive, term
 from kdlab.objectives.setting import Setting, Shape
+from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 
@@ -38,28 +40,27 @@ class Connector(nn.Module):
         return found
 
 
-class Connectors(nn.ModuleList):
-    """One for each pair of layers, called with all features of the student."""
-
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Each feature with the channels and positions of the teacher's."""
-        return [one(feature) for one, feature in zip(self, features, strict=True)]
-
-
 def make_connectors(
-    setting: Setting, *, student_layers: Sequence[str], teacher_layers: Sequence[str], **knobs: object
+    setting: Setting,
+    *,
+    student_layers: Sequence[str],
+    teacher_layers: Sequence[str],
+    tokens: bool = False,
+    **knobs: object,
 ) -> nn.Module:
-    """The connectors of one student."""
-    pairs = list(zip(student_layers, teacher_layers, strict=True))
-    for student, teacher in pairs:
-        check_axes(setting, student=student, teacher=teacher, term="activation_boundaries")
-    return Connectors(Connector(setting.student[student], setting.teacher[teacher]) for student, teacher in pairs)
+    """The connectors of one student, one for each pair of layers."""
+    found = Projections()
+    for own, other in zip(student_layers, teacher_layers, strict=True):
+        check_axes(setting, student=own, teacher=other, term="activation_boundaries")
+        wanted = channels_first(setting.teacher[other], tokens=tokens)
+        found.append(Connector(channels_first(setting.student[own], tokens=tokens), wanted))
+    return found
 
 
 @term(
     needs=("features.{teacher_layers}",),
     student_needs=("features.{student_layers}",),
-    knobs={"margin": positive},
+    knobs={"margin": positive, "tokens": boolean},
     modules={"connectors": make_connectors},
 )
 def activation_boundaries(
@@ -68,10 +69,11 @@ def activation_boundaries(
     batch: Batch,
     step: int,
     *,
-    connectors: Connectors,
+    connectors: nn.Module,
     student_layers: Sequence[str] = "all",
     teacher_layers: Sequence[str] = "all",
     margin: float = 1.0,
+    tokens: bool = False,
 ) -> Tensor:
     """``sum_layers 2^(l - n) sum_units relu(m + s)^2`` where a teacher's unit is off, ``relu(m - s)^2`` where it is on.
 
@@ -87,16 +89,16 @@ def activation_boundaries(
         student_layers: names.
         teacher_layers: names, as many, in the order of depth.
         margin: m > 0.
+        tokens: whether features ``[..., B, S, D]`` are tokens of a transformer.
 
     Returns:
         ``[..., B]``.
     """
-    if teacher is None:
-        raise ValueError("the term activation_boundaries needs a teacher")
-    connected = connectors([student.features[name] for name in student_layers])
+    targets = features_of(teacher, teacher_layers, tokens=tokens)
+    connected = connectors([feature.values for feature in features_of(student, student_layers, tokens=tokens)])
     values = []
-    for depth, (name, source) in enumerate(zip(teacher_layers, connected, strict=True), start=1):
-        on = teacher.features[name].reshape(source.shape) > 0
-        missed = torch.where(on, margin - source, margin + source).relu().square()
-        values.append(0.5 ** (len(connected) - depth) * missed.flatten(student.logits.ndim - 1).sum(-1))
+    for above, (target, source) in enumerate(reversed([*zip(targets, connected, strict=True)])):
+        side = torch.where(target.rows > 0, 1, -1)
+        missed = (margin - side * at_least_single(source).reshape(target.rows.shape)).relu().square()
+        values.append(0.5**above * missed.sum(-1))
     return torch.stack(values).sum(0)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlab.objectives.features.memory import Memory
+from kdlab.objectives.features.shapes import feature_of, unit
 from kdlab.objectives.marks import count, fraction, positive, term
 from kdlab.objectives.setting import Setting, Shape
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
@@ -30,7 +31,7 @@ class Embedding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``[B, D]`` of ``[B, *shape]``."""
-        return F.normalize(self.linear(features.flatten(1)), dim=-1)
+        return unit(self.linear(features.flatten(1)))
 
 
 def make_student_embedding(
@@ -116,11 +117,10 @@ def contrastive(
     Returns:
         ``[..., B]`` nats.
     """
-    if teacher is None:
-        raise ValueError("the term contrastive needs a teacher")
-    leading = student.logits.shape[:-2]
-    index = batch.index.expand(student.logits.shape[:-1])
-    seen = student_embedding(student.features[student_layer]), teacher_embedding(teacher.features[teacher_layer])
-    odds = memory(*seen, index, torch.full(leading, step, device=index.device))
+    *leading, rows, _ = student.logits.shape
+    index = batch.index.expand(*leading, rows)
+    own = student_embedding(feature_of(student, student_layer).values)
+    other = teacher_embedding(feature_of(teacher, teacher_layer).values)
+    odds = memory(own, other, index, torch.full(leading, step, device=index.device))
     true, false = odds[..., 0], odds[..., 1:]
     return (F.softplus(-true) + F.softplus(false).sum(-1)).sum(-2)

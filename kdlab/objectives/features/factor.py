@@ -7,22 +7,17 @@ by its reconstruction alone: what the student is compared with is detached.
 
 import itertools
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.objectives.features.projections import (
-    check_axes,
-    convolution,
-    fewer_positions,
-    resized,
-)
-from kdlab.objectives.marks import Rule, non_negative, positive, term
+from kdlab.objectives.features.projections import check_axes, convolution
+from kdlab.objectives.features.shapes import Feature, channels_first, feature_of, maps, unit
+from kdlab.objectives.marks import at_least_one, boolean, non_negative, positive, term
 from kdlab.objectives.setting import Setting, Shape
+from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 SLOPE = 0.1
 """Of the leaky ReLUs, in the authors' code."""
-at_least_one = Rule(lambda value: positive.holds(value) and value >= 1, "a finite number >= 1")
 
 
 def _layers(*channels: int, axes: int) -> nn.Sequential:
@@ -52,16 +47,21 @@ class Paraphraser(nn.Module):
         return factor, self.decoder(factor)
 
 
-def _num_factors(setting: Setting, *, teacher_layer: str, factor_share: float) -> int:
-    return max(1, round(factor_share * setting.teacher[teacher_layer][0]))
+def _num_factors(teacher: Shape, *, factor_share: float) -> int:
+    return max(1, round(factor_share * teacher[0]))
 
 
 def make_paraphraser(
-    setting: Setting, *, teacher_layer: str = "last", factor_share: float = 0.5, **knobs: object
+    setting: Setting,
+    *,
+    teacher_layer: str = "last",
+    factor_share: float = 0.5,
+    tokens: bool = False,
+    **knobs: object,
 ) -> nn.Module:
     """The autoencoder of the teacher's feature, of each student its own."""
-    factors = _num_factors(setting, teacher_layer=teacher_layer, factor_share=factor_share)
-    return Paraphraser(setting.teacher[teacher_layer], factors=factors)
+    shape = channels_first(setting.teacher[teacher_layer], tokens=tokens)
+    return Paraphraser(shape, factors=_num_factors(shape, factor_share=factor_share))
 
 
 def make_translator(
@@ -70,19 +70,20 @@ def make_translator(
     student_layer: str = "last",
     teacher_layer: str = "last",
     factor_share: float = 0.5,
+    tokens: bool = False,
     **knobs: object,
 ) -> nn.Module:
     """What makes a factor of one student's feature, at its own positions."""
     check_axes(setting, student=student_layer, teacher=teacher_layer, term="factor_transfer")
-    shape = setting.student[student_layer]
-    factors = _num_factors(setting, teacher_layer=teacher_layer, factor_share=factor_share)
+    shape = channels_first(setting.student[student_layer], tokens=tokens)
+    factors = _num_factors(channels_first(setting.teacher[teacher_layer], tokens=tokens), factor_share=factor_share)
     return _layers(shape[0], shape[0], factors, factors, axes=len(shape) - 1)
 
 
 @term(
     needs=("features.{teacher_layer}",),
     student_needs=("features.{student_layer}",),
-    knobs={"factor_share": positive, "power": at_least_one, "reconstruction": non_negative},
+    knobs={"factor_share": positive, "power": at_least_one, "reconstruction": non_negative, "tokens": boolean},
     modules={"paraphraser": make_paraphraser, "translator": make_translator},
 )
 def factor_transfer(
@@ -98,6 +99,7 @@ def factor_transfer(
     factor_share: float = 0.5,
     power: float = 1.0,
     reconstruction: float = 0.002,
+    tokens: bool = False,
 ) -> Tensor:
     """``mean |F_t / ||F_t|| - F_s / ||F_s|||^p + r mean (t - paraphrase(t))^2`` (equations 1 and 3).
 
@@ -116,23 +118,19 @@ def factor_transfer(
         factor_share: channels of a factor, as a share of the teacher's.
         power: p, 1 in the paper's experiments.
         reconstruction: r >= 0; the term's weight multiplies it too. It reaches the paraphraser alone.
+        tokens: whether features ``[..., B, S, D]`` are tokens of a transformer.
 
     Returns:
         ``[..., B]``.
     """
-    if teacher is None:
-        raise ValueError("the term factor_transfer needs a teacher")
-    rows, target = student.logits.ndim - 1, teacher.features[teacher_layer]
-    paraphrased, rebuilt = paraphraser(target)
-    translated = translator(student.features[student_layer])
-    positions = fewer_positions(tuple(translated.shape[rows:]), tuple(paraphrased.shape[rows:]))
-    own = _unit(translated, positions, rows=rows)
-    apart = (own - _unit(paraphrased.detach(), positions, rows=rows)).abs().pow(power).mean(-1)
-    lost: Tensor = (rebuilt - target).square().flatten(rows).mean(-1)
-    return apart + reconstruction * lost
+    own, target = feature_of(student, student_layer, tokens=tokens), feature_of(teacher, teacher_layer, tokens=tokens)
+    paraphrased, rebuilt = paraphraser(target.values)
+    factors = maps(_factor(translator(own.values), of=own), _factor(paraphrased.detach(), of=target))
+    translated, wanted = (unit(factor.flatten(-2)) for factor in factors)
+    lost = (at_least_single(rebuilt) - target.values).square().flatten(student.logits.ndim - 1).mean(-1)
+    return (translated - wanted).abs().pow(power).mean(-1) + reconstruction * lost
 
 
-def _unit(factor: Tensor, positions: Shape, *, rows: int) -> Tensor:
-    """A factor at those positions, flattened to a vector of length 1; ``rows`` axes are in front of its channels."""
-    found: Tensor = F.normalize(resized(factor, positions, axes=factor.ndim - rows - 1).flatten(rows), dim=-1)
-    return found
+def _factor(values: Tensor, *, of: Feature) -> Feature:
+    """What was made of a feature, at its positions."""
+    return of._replace(values=values, shape=(values.shape[values.ndim - of.axes - 1], *of.shape[1:]))

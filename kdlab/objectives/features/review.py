@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.objectives.features.projections import check_axes, convolution, normalisation, num_axes, resized
-from kdlab.objectives.marks import term
+from kdlab.objectives.features.shapes import channels_first, features_of
+from kdlab.objectives.marks import boolean, term
 from kdlab.objectives.setting import Setting, Shape
+from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 WIDEST = 512
@@ -67,13 +69,18 @@ def _normalised(fan_in: int, fan_out: int, *, axes: int, kernel: int) -> nn.Sequ
 
 
 def make_fusions(
-    setting: Setting, *, student_layers: Sequence[str], teacher_layers: Sequence[str], **knobs: object
+    setting: Setting,
+    *,
+    student_layers: Sequence[str],
+    teacher_layers: Sequence[str],
+    tokens: bool = False,
+    **knobs: object,
 ) -> nn.Module:
     """The fusions of one student."""
     for student, teacher in zip(student_layers, teacher_layers, strict=True):
         check_axes(setting, student=student, teacher=teacher, term="review")
-    own = [setting.student[name] for name in student_layers]
-    wanted = [setting.teacher[name] for name in teacher_layers]
+    own = [channels_first(setting.student[name], tokens=tokens) for name in student_layers]
+    wanted = [channels_first(setting.teacher[name], tokens=tokens) for name in teacher_layers]
     axes, middle = num_axes(*own, *wanted), min(WIDEST, own[-1][0])
     return Review(
         Fusion(one, other, middle=middle, axes=axes, last=depth == len(own))
@@ -84,6 +91,7 @@ def make_fusions(
 @term(
     needs=("features.{teacher_layers}",),
     student_needs=("features.{student_layers}",),
+    knobs={"tokens": boolean},
     modules={"fusions": make_fusions},
 )
 def review(
@@ -95,6 +103,7 @@ def review(
     fusions: Review,
     student_layers: Sequence[str] = "all",
     teacher_layers: Sequence[str] = "all",
+    tokens: bool = False,
 ) -> Tensor:
     """``sum_layers HCL(fused student, teacher)``: squared differences at all positions and pooled to 4, 2, 1 of them.
 
@@ -109,17 +118,17 @@ def review(
         fusions: give ``[..., B, C, *positions]`` of each layer, with the teacher's shape.
         student_layers: names, in the order of depth.
         teacher_layers: names, as many.
+        tokens: whether features ``[..., B, S, D]`` are tokens of a transformer.
 
     Returns:
         ``[..., B]``.
     """
-    if teacher is None:
-        raise ValueError("the term review needs a teacher")
-    reviewed = fusions([student.features[name] for name in student_layers])
+    targets = features_of(teacher, teacher_layers, tokens=tokens)
+    reviewed = fusions([feature.values for feature in features_of(student, student_layers, tokens=tokens)])
     rows = student.logits.ndim - 1
     values = [
-        hierarchical_context(found - teacher.features[name].reshape(found.shape), rows=rows)
-        for name, found in zip(teacher_layers, reviewed, strict=True)
+        hierarchical_context(at_least_single(found) - target.values.reshape(found.shape), rows=rows)
+        for target, found in zip(targets, reviewed, strict=True)
     ]
     return torch.stack(values).sum(0)
 

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlab.objectives.features.projections import check_axes, convolution, fewer_positions, num_axes, resized
-from kdlab.objectives.marks import term
+from kdlab.objectives.features.shapes import Projections, channels_first, features_of
+from kdlab.objectives.marks import boolean, term
 from kdlab.objectives.setting import Setting, Shape
+from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 VARIANCE, SMALLEST = 5.0, 1e-5
@@ -50,27 +52,27 @@ class Gaussian(nn.Module):
         return self.mean(resized(features, self.positions, axes=self.own_axes)), F.softplus(self.raw) + SMALLEST
 
 
-class Gaussians(nn.ModuleList):
-    """A Gaussian for each pair of layers, called with all features of the student."""
-
-    def forward(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Means and variances."""
-        return [one(feature) for one, feature in zip(self, features, strict=True)]
-
-
 def make_regressor(
-    setting: Setting, *, student_layers: Sequence[str], teacher_layers: Sequence[str], **knobs: object
+    setting: Setting,
+    *,
+    student_layers: Sequence[str],
+    teacher_layers: Sequence[str],
+    tokens: bool = False,
+    **knobs: object,
 ) -> nn.Module:
-    """What predicts the teacher's features from one student's."""
-    pairs = list(zip(student_layers, teacher_layers, strict=True))
-    for student, teacher in pairs:
-        check_axes(setting, student=student, teacher=teacher, term="variational")
-    return Gaussians(Gaussian(setting.student[student], setting.teacher[teacher]) for student, teacher in pairs)
+    """What predicts the teacher's features from one student's: a Gaussian for each pair of layers."""
+    found = Projections()
+    for own, other in zip(student_layers, teacher_layers, strict=True):
+        check_axes(setting, student=own, teacher=other, term="variational")
+        wanted = channels_first(setting.teacher[other], tokens=tokens)
+        found.append(Gaussian(channels_first(setting.student[own], tokens=tokens), wanted))
+    return found
 
 
 @term(
     needs=("features.{teacher_layers}",),
     student_needs=("features.{student_layers}",),
+    knobs={"tokens": boolean},
     modules={"regressor": make_regressor},
 )
 def variational(
@@ -79,9 +81,10 @@ def variational(
     batch: Batch,
     step: int,
     *,
-    regressor: Gaussians,
+    regressor: nn.Module,
     student_layers: Sequence[str] = "all",
     teacher_layers: Sequence[str] = "all",
+    tokens: bool = False,
 ) -> Tensor:
     """``sum_layers mean_units 1/2 ((t - mean(s))^2 / variance + log variance)``: without the constant of a Gaussian.
 
@@ -96,24 +99,17 @@ def variational(
         regressor: means ``[..., B, C, *positions]`` and variances ``[..., C]`` of each layer.
         student_layers: names.
         teacher_layers: names, as many.
+        tokens: whether features ``[..., B, S, D]`` are tokens of a transformer.
 
     Returns:
         ``[..., B]``.
     """
-    if teacher is None:
-        raise ValueError("the term variational needs a teacher")
-    predicted = regressor([student.features[name] for name in student_layers])
-    values = [
-        _per_example(teacher.features[name], mean, variance, rows=student.logits.ndim - 1)
-        for name, (mean, variance) in zip(teacher_layers, predicted, strict=True)
-    ]
+    targets = features_of(teacher, teacher_layers, tokens=tokens)
+    predicted = regressor([feature.values for feature in features_of(student, student_layers, tokens=tokens)])
+    values = []
+    for target, (mean, variance) in zip(targets, predicted, strict=True):
+        wanted = target.at(tuple(mean.shape[student.logits.ndim :]))
+        spread = variance.unsqueeze(-2).unsqueeze(-1)
+        density = (wanted - at_least_single(mean).reshape(wanted.shape)).square() / spread + spread.log()
+        values.append(density.mean((-2, -1)) / 2)
     return torch.stack(values).sum(0)
-
-
-def _per_example(target: Tensor, mean: Tensor, variance: Tensor, *, rows: int) -> Tensor:
-    """The negative log-density of a layer, averaged over units; ``rows`` axes are in front of the channels."""
-    positions = tuple(mean.shape[rows + 1 :])
-    target = resized(target, positions, axes=target.ndim - rows - 1)
-    spread = variance.reshape(*variance.shape[:-1], 1, -1, *[1] * len(positions))
-    density = ((target - mean).square() / spread + spread.log()) / 2
-    return density.flatten(rows).mean(-1)
