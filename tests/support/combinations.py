@@ -20,6 +20,8 @@ DATA = {
     ],
 }
 BY_INDEX = ("virtual", "permuted")
+#: These terms compare positions, of which vectors and the last layer of so short a signal have none.
+BY_POSITION = ("attention_transfer", "neuron_selectivity")
 OBJECTIVES = {
     "both": ["objective.alpha=0.5"],
     "soft targets alone": ["objective.alpha=1"],
@@ -42,9 +44,13 @@ TINY = (
 
 
 def allowed(row):
-    """A network that can read the data; no random augmentation for a teacher that answers by index."""
+    """A network that can read the data, with the features that a term asks for; no random augmentation for a teacher
+    that answers by index.
+    """
     reads = READS[row["data"]]
     fits = row["student"] in reads and row["teacher"] in reads
+    if row["objective"] in BY_POSITION and (row["data"] == "signals" or "mlp" in (row["student"], row["teacher"])):
+        return False
     return fits and (row["augmentation"] == "none" or row["quality"] not in BY_INDEX)
 
 

@@ -4,13 +4,25 @@ network, under a Gaussian kernel.
 
 import math
 
+import torch
 from torch import Tensor, nn
 
-from kdlab.objectives.features.contrastive import make_student_embedding, make_teacher_embedding
+from kdlab.objectives.features.contrastive import Embedding, make_student_embedding
 from kdlab.objectives.features.shapes import feature_of, products, unit
 from kdlab.objectives.marks import count, positive, term
+from kdlab.objectives.setting import Setting
 from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
+
+
+def make_teacher_embedding(
+    setting: Setting, *, teacher_layer: str = "penultimate", dimension: int = 128, **knobs: object
+) -> nn.Module:
+    """A random embedding of the teacher's features, which keeps cosines about as they are.
+
+    It does not learn: learned with the student's, both mapped every example to one point within 125 steps.
+    """
+    return Embedding(setting.teacher[teacher_layer], dimension=dimension).requires_grad_(False)
 
 
 def correlations(rows: Tensor, *, gamma: float, order: int) -> Tensor:
@@ -20,10 +32,7 @@ def correlations(rows: Tensor, *, gamma: float, order: int) -> Tensor:
     """
     cosines = products(unit(rows), unit(rows))
     factors = [math.exp(-2 * gamma) * (2 * gamma) ** power / math.factorial(power) for power in range(order + 1)]
-    total = cosines * 0 + factors[-1]
-    for factor in reversed(factors[:-1]):
-        total = total * cosines + factor
-    return total
+    return torch.stack([factor * cosines**power for power, factor in enumerate(factors)]).sum(0)
 
 
 @term(
@@ -49,8 +58,8 @@ def correlation_congruence(
 ) -> Tensor:
     """``||K_teacher - K_student||^2 / B^2`` with the kernel's matrices K, each example with its row of them.
 
-    This is the paper's. What RepDistiller runs under the same name multiplies the differences of the
-    embeddings of neighbours in the batch, and its weight .02 means nothing here.
+    This is the paper's. What RepDistiller runs under the same name multiplies the differences of the embeddings of
+    neighbours in the batch, and its weight .02 means nothing here.
 
     Args:
         student: its feature ``student_layer`` is read.
@@ -58,7 +67,7 @@ def correlation_congruence(
         batch: not read: the student's rows are the batch.
         step: not read.
         student_embedding: ``[..., B, *shape]`` to ``[..., B, D]``.
-        teacher_embedding: the same for the teacher's feature; it learns too.
+        teacher_embedding: the same for the teacher's feature.
         student_layer: name; any shape.
         teacher_layer: name; any shape.
         dimension: D.
