@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 Role = Literal["teacher", "student", "data"]
-Purpose = Literal["init", "order", "dropout", "augment", "split", "slice", "labels", "permute", "projection"]
+Purpose = Literal[
+    "init", "order", "dropout", "augment", "split", "slice", "labels", "permute", "projection", "transfer"
+]
 
 
 def stream_seed(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdlab.data.dataset import Examples
+from kdlab.data.transfer_order import Mixture
 from kdlab.errors import UserError
 from kdlab.outputs import Batch
 from kdlab.streams import Role, drawing_from, generator
@@ -33,6 +34,7 @@ class Source:
         augment: random changes of every batch, drawn from the stream (role, augment, seed, epoch); None for none.
         views: V, where ``examples`` are V stored views of N examples, row ``v * N + n`` showing example n: an epoch
             shows each example as one of them, drawn from the stream (role, augment, seed, epoch). 0 for none.
+        mixture: where ``examples`` are labelled rows and a transfer set behind them: how batches are mixed of both.
     """
 
     def __init__(
@@ -43,21 +45,40 @@ class Source:
         seed: int,
         augment: Callable[[Batch], Batch] | None = None,
         views: int = 0,
+        mixture: Mixture | None = None,
     ) -> None:
         self.examples, self.seed, self.augment, self.views = examples, seed, augment, views
         self.role: Role = role
+        self.mixture = mixture
 
     def __len__(self) -> int:
         """N, the examples that an epoch shows."""
+        if self.mixture is not None:
+            return self.mixture.steps * self.mixture.batch_size
         return len(self.examples) // max(self.views, 1)
 
     def order(self, epoch: int) -> Tensor:
         """The rows of epoch ``epoch`` in their order: ``[N]`` int64."""
+        if self.mixture is not None:
+            return self._mixed(self.mixture, epoch)
         order = torch.randperm(len(self), generator=generator(self.role, "order", self.seed, epoch=epoch))
         if not self.views:
             return order
         view = torch.randint(self.views, (len(self),), generator=self.draws(epoch))
         return view[order] * len(self) + order
+
+    def _mixed(self, mixture: Mixture, epoch: int) -> Tensor:
+        """Labelled rows in rounds of the stream (role, order, seed), the transfer set in those of its own."""
+
+        def labelled(number: int) -> Tensor:
+            stream = generator(self.role, "order", self.seed, epoch=number)
+            return torch.randperm(mixture.num_labelled, generator=stream)
+
+        def transfer(number: int) -> Tensor:
+            stream = generator(self.role, "transfer", self.seed, epoch=number)
+            return torch.randperm(mixture.num_transfer, generator=stream)
+
+        return mixture.order(epoch, labelled=labelled, transfer=transfer)
 
     def draws(self, epoch: int) -> torch.Generator:
         """The stream of an epoch's random changes."""
@@ -95,10 +116,13 @@ class TrainingBatches:
         self.num_examples = len(sources[0])
         self.batch_size = min(batch_size, self.num_examples)
         self.epoch = 0
-        sets = {id(source.examples): source.examples for source in sources}
-        self.resident = fits(sets.values(), device=device) if resident is None else resident
+        sets = {id(source.examples): source for source in sources}
+        examples = [source.examples for source in sets.values()]
+        self.resident = fits(examples, device=device) if resident is None else resident
         place = device if self.resident else torch.device("cpu")
-        self._sets = {name: _resident(examples, place, dtype) for name, examples in sets.items()}
+        self._sets = {
+            name: _resident(source.examples, place, dtype, mixture=source.mixture) for name, source in sets.items()
+        }
         self._members = {
             name: [at for at, source in enumerate(sources) if id(source.examples) == name] for name in sets
         }
@@ -240,7 +264,7 @@ class EvaluationBatches:
 
 
 def _rows(whole: Batch, rows: Tensor | slice) -> Batch:
-    """Some rows of a set, all of whose rows are labelled: that mask is cut and not gathered."""
+    """Some rows of a set; where all of its rows are labelled, that mask is cut and not gathered."""
     if isinstance(rows, Tensor):  # in half the time of an index in brackets
         flat = rows.flatten()
         inputs, labels, index = (
@@ -249,16 +273,18 @@ def _rows(whole: Batch, rows: Tensor | slice) -> Batch:
         )
     else:
         inputs, labels, index = whole.inputs[rows], whole.labels[rows], whole.index[rows]
-    labelled = whole.labelled[: index.shape[-1]]
+    labelled = whole.labelled[: index.shape[-1]] if whole.all_labelled else whole.labelled[rows]
     return Batch(inputs, labels, index, labelled.expand(index.shape), all_labelled=whole.all_labelled)
 
 
-def _resident(examples: Examples, device: torch.device, dtype: torch.dtype | None) -> Batch:
+def _resident(
+    examples: Examples, device: torch.device, dtype: torch.dtype | None, *, mixture: Mixture | None = None
+) -> Batch:
     """The whole set as one batch on the device."""
-    labelled = torch.ones_like(examples.labels, dtype=torch.bool)
+    labelled = torch.ones_like(examples.labels, dtype=torch.bool) if mixture is None else mixture.labelled()
     inputs = examples.inputs.to(device, dtype if examples.inputs.is_floating_point() else None)
     labels, index = examples.labels.to(device), examples.index.to(device)
-    return Batch(inputs, labels, index, labelled.to(device), all_labelled=True)
+    return Batch(inputs, labels, index, labelled.to(device), all_labelled=mixture is None)
 
 
 def as_batch(batch: Any, *, needs_index: bool = False) -> Batch:

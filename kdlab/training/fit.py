@@ -117,7 +117,14 @@ def _module(
     distinct = list(dict.fromkeys(keys))
     members = [learners[keys.index(key)] for key in distinct]
     sources = [
-        Source(one.train, role=one.role, seed=one.seed, augment=_augmentation(one), views=one.recipe.views)
+        Source(
+            one.train,
+            role=one.role,
+            seed=one.seed,
+            augment=_augmentation(one),
+            views=one.recipe.views,
+            mixture=one.mixture,
+        )
         for one in members
     ]
     batches = TrainingBatches(sources, batch_size=recipe.batch_size, device=device, dtype=dtype)

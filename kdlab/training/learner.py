@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from kdlab.data.dataset import Examples
+from kdlab.data.transfer_order import Mixture
 from kdlab.errors import NonFiniteLossError
 from kdlab.objectives import Objective
 from kdlab.streams import Role
@@ -66,6 +67,7 @@ class Learner:
             may need.
         sinks: who gets its curves.
         checkpoint: where its epoch ends are saved and it is taken up again once killed; None for no checkpoint.
+        mixture: where ``train`` are labelled rows and a transfer set behind them: how its batches are mixed of both.
     """
 
     network: nn.Module
@@ -79,6 +81,7 @@ class Learner:
     facts: Mapping[str, Any] = field(default_factory=dict)
     sinks: Sequence[CurveSink] = ()
     checkpoint: Path | None = None
+    mixture: Mixture | None = None
 
 
 @dataclass(frozen=True)

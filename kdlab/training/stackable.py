@@ -133,6 +133,7 @@ _SHARED: dict[str, Callable[[Learner], object]] = {
     "training.precision": lambda one: one.recipe.precision,
     "training.views": lambda one: one.recipe.views,
     "training.augmentation": lambda one: (list(one.recipe.augmentation.items()), repr(one.recipe.augmentation)),
+    "how their batches are mixed of labelled rows and a transfer set": lambda one: one.mixture,
     "the sizes of their training sets": lambda one: (len(one.train), tuple(one.train.inputs.shape[1:])),
     "the sizes of their validation sets": lambda one: len(one.validation),
 }
@@ -214,8 +215,9 @@ def _dropout_seed(learner: Learner) -> int:
 
 
 def _batch(learner: Learner, numbers: Precision) -> Batch:
-    source = Source(learner.train, role=learner.role, seed=learner.seed, views=learner.recipe.views)
-    size = min(learner.recipe.batch_size, ROWS)
+    views, mixture = learner.recipe.views, learner.mixture
+    source = Source(learner.train, role=learner.role, seed=learner.seed, views=views, mixture=mixture)
+    size = min(learner.recipe.batch_size, ROWS) if mixture is None else mixture.batch_size
     batches = TrainingBatches([source], batch_size=size, device=torch.device("cpu"))
     batch: Batch = next(iter(next(iter(batches))))
     return batch._replace(inputs=numbers.convert_input(batch.inputs))

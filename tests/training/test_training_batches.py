@@ -3,6 +3,8 @@ import tiny_data
 import torch
 from batching import Flat
 
+from kdlab.data import Examples
+from kdlab.data.transfer_order import Mixture
 from kdlab.streams import generator
 from kdlab.training.batches import CHUNK, EvaluationBatches, Source, TrainingBatches, ahead
 
@@ -103,3 +105,66 @@ def test_a_worker_cuts_ahead_in_order_and_what_it_raises_is_raised_here():
     assert found == [0, 1, 2, 3]
     assert [number for number, _ in made] == found
     assert here not in {thread for _, thread in made}
+
+
+# --- a transfer set ---------------------------------------------------------------------------------------------------
+
+
+def mixed(*, seed=0, labelled=20, transfer=33, batch_size=8, fraction=0.25, all_labelled=False):
+    """A source of labelled rows and of a transfer set behind them, whose labels must not be read."""
+    both = tiny_data.examples(labelled + transfer)
+    labels = torch.where(torch.arange(len(both)) < labelled, both.labels, -100)
+    mixture = Mixture.of(
+        labelled, transfer, batch_size=batch_size, labelled_fraction=fraction, all_labelled=all_labelled
+    )
+    return Source(Examples(both.inputs, labels, both.index), role="student", seed=seed, mixture=mixture)
+
+
+def shown(sources, *, epoch=0, **how):
+    batches = TrainingBatches(sources, batch_size=8, device=CPU, **how)
+    batches.epoch = epoch
+    return [batch for chunk in batches for batch in chunk]
+
+
+def test_every_batch_has_its_share_of_labelled_rows_and_says_which_they_are():
+    source = mixed()
+    found = shown([source])
+    assert len(found) == 10, "two labelled rows a batch: twenty are gone through in ten steps"
+    for batch in found:
+        assert torch.equal(batch.labelled, batch.index < 20)
+        assert batch.labelled.sum() == 2
+        assert not batch.all_labelled
+        assert torch.equal(batch.inputs, source.examples.inputs[batch.index])
+        assert torch.equal(batch.labels, source.examples.labels[batch.index])
+    own = [row for batch in found for row in batch.index.tolist() if row < 20]
+    assert sorted(own) == list(range(20))
+    assert all(batch.labelled.all() for batch in shown([mixed(all_labelled=True)]))
+
+
+def test_labelled_rows_and_the_transfer_set_have_streams_of_their_own():
+    found = torch.cat([batch.index.view(1, -1) for epoch in range(3) for batch in shown([mixed()], epoch=epoch)])
+    own, added = found[:, :2].flatten(), found[:, 2:].flatten() - 20
+    for number in range(3):
+        order = torch.randperm(20, generator=generator("student", "order", 0, epoch=number))
+        assert torch.equal(own[20 * number :][:20], order)
+    for number in range(5):
+        order = torch.randperm(33, generator=generator("student", "transfer", 0, epoch=number))
+        assert torch.equal(added[33 * number :][:33], order)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_stack_sees_the_mixed_batches_that_each_source_has_alone(resident, shared):
+    sources = [mixed(seed=seed) for seed in (0, 1, 2)]
+    if shared:
+        for source in sources:
+            source.examples = sources[0].examples
+    alone = [shown([source], epoch=4) for source in sources]
+    together = shown(sources, epoch=4, resident=resident)
+    assert len(together) == len(alone[0])
+    for step, batch in enumerate(together):
+        for at, one in enumerate(alone):
+            for part in ("inputs", "labels", "index", "labelled"):
+                assert torch.equal(getattr(batch, part)[at], getattr(one[step], part))
+    orders = {tuple(batch.index.tolist()) for one in alone for batch in one}
+    assert len(orders) == 3 * len(alone[0]), "every student has an order of its own"
