@@ -27,6 +27,9 @@ from kdlab.schema.reading import read_config
 _ABSENT = object()
 #: The groups whose choice decides which knobs there are.
 _CHOOSE_KNOBS = ("objective", "teacher/quality")
+OBJECTIVE, STANDARD = "objective", "distillation"
+MOST_OBJECTIVES = 3
+"""How many objectives that would read a key a message names."""
 
 
 def read(overrides: Sequence[str], *, config_dir: str | Path | None = None, targets: bool = True) -> RunConfig:
@@ -133,8 +136,10 @@ def _readers(key: str, beside: Sequence[str], *, composer: Composer, kind: str) 
         if section not in (section_of(group), "teacher"):
             continue
         kept = [line for line in beside if not line.lstrip("+").startswith(f"{group}=")]
-        found = []
-        for option in composer.options(group):
+        found: list[str] = []
+        for option in _likely(group, key, composer=composer):
+            if group == OBJECTIVE and len(found) == MOST_OBJECTIVES:
+                break
             raw = _with_choice(group, option, kept, composer=composer)
             is_there = raw is not None and (value_at(raw, key, _ABSENT) is not _ABSENT or composer.is_group(key))
             if raw is not None and is_there and not unread(raw, [key], kind=kind):
@@ -142,6 +147,21 @@ def _readers(key: str, beside: Sequence[str], *, composer: Composer, kind: str) 
         if found:
             return found
     return []
+
+
+def _likely(group: str, key: str, *, composer: Composer) -> list[str]:
+    """The configs of a group that may decide whether a key is read.
+
+    Of the objectives, of which there are many, those that mention it, the standard one first; where the key is the
+    teacher's, the standard one alone: it listens to a teacher, and one such is enough to tell.
+    """
+    options = composer.options(group)
+    if group != OBJECTIVE:
+        return options
+    if section_of(key) != OBJECTIVE:
+        return [STANDARD]
+    word = key.rpartition(".")[2]
+    return sorted((one for one in options if composer.mentions(group, one, word)), key=lambda one: one != STANDARD)
 
 
 def _with_choice(group: str, option: str, kept: Sequence[str], *, composer: Composer) -> Raw | None:

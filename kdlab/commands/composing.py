@@ -95,6 +95,17 @@ class Composer:
             return None
         return raw_config(loaded.config)
 
+    def mentions(self, group: str, option: str, word: str) -> bool:
+        """Whether a config of a group, or one of those that it brings along, says a word, as a key or in a value."""
+        loaded = self.loader.repository.load_config(f"{group}/{option}")  # type: ignore[attr-defined]
+        if loaded is None:
+            return False
+        if word in str(raw_config(loaded.config)):
+            return True
+        inner = [default for default in loaded.defaults_list or () if getattr(default, "group", None)]
+        brought = [(f"{group}/{default.group}", str(name)) for default in inner for name in _names_of(default)]
+        return any(self.mentions(path, name, word) for path, name in brought if self.is_group(path))
+
     def compose(self, overrides: Sequence[str], *, with_hydra: bool = True) -> tuple[DictConfig, list[str]]:
         """The unresolved config of a point, and the overrides whose key this point does not have (left out of it).
 
@@ -157,6 +168,14 @@ class Composer:
     def _is_value(self, override: Override) -> bool:
         plain = override.type is OverrideType.CHANGE and override.package is None
         return plain and not isinstance(override.value(), dict) and not self.is_group(override.key_or_group)
+
+
+def _names_of(default: Any) -> list[str]:
+    """The configs that an entry of a defaults list names."""
+    value = default.value
+    return (
+        [str(one) for one in value] if isinstance(value, list | ListConfig) else [] if value is None else [str(value)]
+    )
 
 
 def _is_simple(raw: Raw, override: Override) -> bool:

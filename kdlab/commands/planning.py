@@ -6,8 +6,9 @@ the grid, or one that was set for all, the arm's value holds: it is what makes i
 """
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -77,6 +78,7 @@ def plan_points(
     sweep: Sweep,
     composer: Composer,
     may_rest: Collection[str] = (),
+    own_axes: Mapping[str, Sequence[Axis]] = MappingProxyType({}),
 ) -> Planning:
     """Every point, composed and checked.
 
@@ -87,15 +89,14 @@ def plan_points(
         sweep: the study.
         composer: composes the points.
         may_rest: keys that no point has to read: of the file's grid, where ``study.only`` leaves some arms alone.
+        own_axes: arm -> what its points are crossed with besides the grid.
 
     Raises:
         UserError: an empty sweep, or all mistakes of all points, each once.
     """
     _refuse_empty(axes, fixed, arms, sweep)
     planning = Planning()
-    for (arm, of_arm), choice in itertools.product(
-        arms.items() or [(None, ())], itertools.product(*(axis.choices for axis in axes))
-    ):
+    for arm, of_arm, choice in _crossed(axes, arms, own_axes):
         pinned = {slot_of(line) for line in of_arm}
         asked = [line for line in [*fixed, *choice] if slot_of(line) not in pinned] + list(of_arm)
         try:
@@ -112,6 +113,30 @@ def plan_points(
     if planning.problems:
         raise UserError("\n".join(planning.problems))
     return planning
+
+
+def joined(plannings: Sequence[Planning]) -> Planning:
+    """The points of several phases as one planning, to show them."""
+    first, *others = plannings
+    if not others:
+        return first
+    dropped: dict[str, int] = {}
+    for planning in plannings:
+        for key, count in planning.dropped.items():
+            dropped[key] = dropped.get(key, 0) + count
+    points = [point for planning in plannings for point in planning.points]
+    return Planning(points=points, dropped=dropped, reader=first.reader)
+
+
+def _crossed(
+    axes: Sequence[Axis], arms: Mapping[str, Sequence[str]], own_axes: Mapping[str, Sequence[Axis]]
+) -> Iterator[tuple[str | None, Sequence[str], tuple[str, ...]]]:
+    """Every arm with every choice of the grid and of its own axes."""
+    every: list[tuple[str | None, Sequence[str]]] = [*arms.items()] or [(None, ())]
+    for arm, of_arm in every:
+        mine = [*axes, *own_axes.get(arm or "", ())]
+        for choice in itertools.product(*(axis.choices for axis in mine)):
+            yield arm, of_arm, choice
 
 
 def arms_of(config: DictConfig) -> dict[str, list[str]]:

@@ -3,7 +3,8 @@
 The study lists every planned run before the first one trains, so that what is missing can be told at any time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from kdlab.commands.grid import Axis, expand, key_of
 from kdlab.commands.knobs import section_of
 from kdlab.commands.launching import announce, launch, sum_up
 from kdlab.commands.membership import joined_header, members_of, study_header
-from kdlab.commands.planning import Planning, Point, Sweep, arms_of, plan_points
+from kdlab.commands.planning import Planning, Point, Sweep, arms_of, joined, plan_points
 from kdlab.commands.search_space import Space, first_trial, is_search, probe, space_of
 from kdlab.commands.sync import kept_up
-from kdlab.experiments.lab import Lab
+from kdlab.commands.tuning import FIXED as TUNING_POINTS
+from kdlab.commands.tuning import Tuning, choices_in, choose, save_choices, tuning_of, with_choices
+from kdlab.commands.wording import counted
+from kdlab.experiments.lab import Lab, say
 from kdlab.records import studies
 from kdlab.records.store import Store
 
@@ -52,26 +56,88 @@ def run_sweep(
         SweepFailedError: after the last point, when some failed.
     """
     from kdlab.commands.jobs import open_lab
-    from kdlab.experiments.preflight import measure_latencies, preflight
-    from kdlab.experiments.runs import answer
+    from kdlab.experiments.preflight import preflight
 
     sweep = sweep_of(config, kind=getattr(job, "kind", "run"))
-    axes, planning = planned(arguments, config=config, composer=Composer(loader), sweep=sweep)
-    points = planning.points
-    lab = open_lab(points[0].config)
-    preflight([point.config for point in points], lab)
-    header = study_header(sweep, points=points, axes=axes, arguments=arguments, config_dir=config_dir_of(config.hydra))
-    members = [member for point in points for member in members_of(point, kind=sweep.kind)]
+    composer = Composer(loader)
+    asked = asked_of(arguments, config=config, composer=composer, sweep=sweep)
+    plannings = asked.every_phase()
+    lab = open_lab(plannings[0].points[0].config)
+    preflight([point.config for planning in plannings for point in planning.points], lab)
+    told = Told(sweep, arguments, config_dir_of(config.hydra), launcher)
+    if asked.tuning is None:
+        return _confirmed(plannings[0], asked, told, lab, arms={})
+    chosen = _tuned(asked, told, lab)
+    if asked.tunes_alone:
+        return []
+    return _confirmed(asked.confirming(chosen), asked, told, lab, arms=with_choices(asked.arms, chosen))
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a sweep is told of, and launched: the study, its command line, the user's configs."""
+
+    sweep: Sweep
+    arguments: Sequence[str]
+    config_dir: Path | None
+    launcher: Launcher
+
+
+def _tuned(asked: "Asked", told: Told, lab: Lab) -> dict[str, tuple[str, ...]]:
+    """What the tuning phase chose for each arm, after running what is missing of it."""
+    assert asked.tuning is not None
+    known = choices_in(asked.report_folder, asked.tuning, asked.arms, asked.fixed)
+    missing = [arm for arm in asked.arms if arm not in known or asked.tunes_alone]
+    if missing:
+        planning = asked.tuning_of(missing)
+        todo = _written_down(planning, asked, told, lab, arms={})
+        launch(todo, told.launcher, name=told.sweep.name, planning=planning, store=lab.store)
+        made = choose(planning, asked.tuning, {arm: asked.arms[arm] for arm in missing}, asked.fixed, lab.store)
+        save_choices(asked.report_folder, made, asked.tuning)
+        known |= made
+    say(f"study {told.sweep.name}: chosen on validation, {len(missing)} of {counted(len(asked.arms), 'arm')} just now:")
+    for arm in asked.arms:
+        say(f"  {arm}: {' '.join(known[arm].overrides)}")
+    return {arm: known[arm].overrides for arm in asked.arms}
+
+
+def _written_down(
+    planning: Planning, asked: "Asked", told: Told, lab: Lab, *, arms: Mapping[str, Sequence[str]]
+) -> list[Point]:
+    """Write a phase's planned runs into the study, say how much there is, and give what is to run.
+
+    ``arms``: those that were tuned, with what was chosen for them.
+    """
+    points, sweep = planning.points, told.sweep
+    header = study_header(sweep, points=points, axes=asked.axes, arguments=told.arguments, config_dir=told.config_dir)
     before = studies.read_study(lab.store.root, sweep.name)
+    if asked.tuning is not None:
+        known = {} if before is None else before.header.get("arms") or {}
+        header["arms"] = {**header["arms"], **known, **{name: list(lines) for name, lines in arms.items()}}
+        header["tune"] = {arm: [axis.key for axis in axes] for arm, axes in asked.tuning.axes.items()}
+    members = [member for point in points for member in members_of(point, kind=sweep.kind)]
     studies.plan(lab.store.root, sweep.name, joined_header(header, before, members), members)
     todo = unfinished(points, lab)
     announce(sweep.name, planning, todo)
+    return todo
+
+
+def _confirmed(
+    planning: Planning, asked: "Asked", told: Told, lab: Lab, *, arms: Mapping[str, Sequence[str]]
+) -> list[Any]:
+    """Run the points of a study, or of the phase that confirms, and sum up."""
+    from kdlab.experiments.preflight import measure_latencies
+    from kdlab.experiments.runs import answer
+
+    points, sweep = planning.points, told.sweep
+    todo = _written_down(planning, asked, told, lab, arms=arms)
     if todo and sweep.kind == "run":
         measure_latencies([point.config for point in todo], lab)
     alone = points[0].plan.run if len(points) == 1 else None
     lab.tracker.expect(None if alone is None else alone.run_id)
-    with kept_up(lab, {member.run_id for member in members}, points[0].config.tracker):
-        results = launch(todo, launcher, name=sweep.name, planning=planning, store=lab.store)
+    wanted = {member.run_id for point in points for member in members_of(point, kind=sweep.kind)}
+    with kept_up(lab, wanted, points[0].config.tracker):
+        results = launch(todo, told.launcher, name=sweep.name, planning=planning, store=lab.store)
     if alone is not None and (record := lab.store.finished(alone.run_id)) is not None:
         answer(alone, record, lab)
     close(sweep.name, store_root=lab.store.root)
@@ -79,19 +145,102 @@ def run_sweep(
     return results
 
 
-def planned(
-    arguments: Sequence[str], *, config: DictConfig, composer: Composer, sweep: Sweep
-) -> tuple[list[Axis], Planning]:
-    """The axes and the points of a sweep.
+@dataclass(frozen=True)
+class Asked:
+    """A sweep as it was asked for: its grid, its arms, and how the arms are tuned; it plans the points of each phase.
+
+    Args:
+        axes: of the grid.
+        fixed: the overrides that every point has.
+        arms: name -> overrides.
+        may_rest: keys that no point has to read.
+        tuning: the phase before; None for none.
+        report_folder: where choices stand.
+        sweep: the study.
+        composer: composes the points.
+        tunes_alone: whether the command asks for the tuning phase alone (``study.phase=tune``).
+    """
+
+    axes: list[Axis]
+    fixed: list[str]
+    arms: Mapping[str, Sequence[str]]
+    may_rest: Collection[str]
+    tuning: Tuning | None
+    report_folder: Path
+    sweep: Sweep
+    composer: Composer
+    tunes_alone: bool = False
+
+    @property
+    def first(self) -> dict[str, tuple[str, ...]]:
+        """What stands for the choices before there are any."""
+        return {} if self.tuning is None else {arm: tuple(lines) for arm, lines in self.tuning.first().items()}
+
+    def confirming(self, chosen: Mapping[str, Sequence[str]]) -> Planning:
+        """The points of the study, with what was chosen for each arm.
+
+        Raises:
+            UserError: every mistake of every point.
+        """
+        arms = with_choices(self.arms, chosen)
+        return plan_points(
+            self.axes, self.fixed, arms=arms, sweep=self.sweep, composer=self.composer, may_rest=self.may_rest
+        )
+
+    def tuning_of(self, arms: Sequence[str]) -> Planning:
+        """The points of the tuning phase of some arms.
+
+        Raises:
+            UserError: every mistake of every point.
+        """
+        assert self.tuning is not None
+        return plan_points(
+            [self.tuning.seeds],
+            [*(line for line in self.fixed if key_of(line) != self.tuning.seeds.key), *TUNING_POINTS],
+            arms={arm: self.arms[arm] for arm in arms},
+            sweep=self.sweep,
+            composer=self.composer,
+            may_rest={key_of(line) for line in self.fixed},
+            own_axes=self.tuning.axes,
+        )
+
+    def every_phase(self) -> list[Planning]:
+        """The points of the phase that confirms, with the first value of every space, then those of the tuning phase.
+
+        Raises:
+            UserError: every mistake of every point.
+        """
+        found = [] if self.tunes_alone else [self.confirming(self.first)]
+        return found if self.tuning is None else [*found, self.tuning_of(list(self.tuning.axes))]
+
+
+def asked_of(arguments: Sequence[str], *, config: DictConfig, composer: Composer, sweep: Sweep) -> Asked:
+    """What a composed sweep asks for.
 
     Raises:
-        UserError: every mistake of every point.
+        UserError: its grid, arms or spaces are wrong.
     """
     grid = grid_of(config)
     axes, fixed = expand(arguments, grid=grid)
     may_rest = set(grid) - {key_of(line) for line in arguments} if config.study.only else set()
     arms = arms_of(config)
-    return axes, plan_points(axes, fixed, arms=arms, sweep=sweep, composer=composer, may_rest=may_rest)
+    folder = Path(str(config.report.root)) / sweep.name
+    tuning = tuning_of(config, arms)
+    alone = tuning is not None and str(config.study.phase) == "tune"
+    kept = [line for line in fixed if key_of(line) != "study.phase"] if alone else fixed
+    return Asked(axes, kept, arms, may_rest, tuning, folder, sweep, composer, alone)
+
+
+def planned(
+    arguments: Sequence[str], *, config: DictConfig, composer: Composer, sweep: Sweep
+) -> tuple[list[Axis], Planning]:
+    """The axes and the points of a sweep; of one that tunes first, with the first value of every space.
+
+    Raises:
+        UserError: every mistake of every point, those of the tuning phase among them.
+    """
+    asked = asked_of(arguments, config=config, composer=composer, sweep=sweep)
+    return asked.axes, joined(asked.every_phase())
 
 
 def grid_of(config: DictConfig) -> dict[str, str]:

@@ -19,6 +19,8 @@ from kdlab.reporting.intervals import Seeds
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
+TUNE = "tune"
+"""The phase whose rows stand in a table of their own."""
 SHORT_NAMES: Mapping[str, str] = {"objective.temperature": "T", "objective.alpha": "alpha"}
 
 #: Teacher qualities that are controls: what such a student gains is not distilled from what a teacher learned.
@@ -277,10 +279,10 @@ def _named(groups: list[Group], header: Mapping[str, Any]) -> list[Group]:
     varied = varied_knobs((group for group in groups if group.role != "teacher"), header=header)
     names = short_names(varied)
     labels = [_label(group, varied, names, header) for group in groups]
-    buckets: dict[tuple[str, str], list[int]] = {}
+    buckets: dict[tuple[str, str | None, str], list[int]] = {}
     for place, (group, label) in enumerate(zip(groups, labels, strict=True)):
-        buckets.setdefault((group.data, label), []).append(place)
-    for (_, label), places in buckets.items():
+        buckets.setdefault((group.data, group.phase, label), []).append(place)  # a table has one phase
+    for (_, _, label), places in buckets.items():
         if len(places) > 1:
             for place, extra in zip(places, _differences([groups[i] for i in places]), strict=True):
                 labels[place] = f"{label} ({extra})"
@@ -290,6 +292,8 @@ def _named(groups: list[Group], header: Mapping[str, Any]) -> list[Group]:
 def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header: Mapping[str, Any]) -> str:
     arm_overrides = (header.get("arms") or {}).get(group.arms[0], []) if len(group.arms) == 1 else []
     implied = set(parse_overrides(arm_overrides)) if group.role == "student" else set()
+    if group.phase == TUNE:  # what is chosen among is what tells trials apart
+        implied -= set((header.get("tune") or {}).get(group.arms[0] if group.arms else "", ()))
     knobs = ", ".join(f"{names[key]}={group.knobs[key]}" for key in varied if key in group.knobs and key not in implied)
     if group.role == "teacher":
         return f"teacher, {group.quality}" if group.quality and group.quality != "standard" else "teacher"
@@ -300,15 +304,13 @@ def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header
 
 
 def _differences(groups: Sequence[Group]) -> list[str]:
-    """For every group the identity keys in which these groups differ, as ``key=value``, and the phase if that does."""
+    """For every group the identity keys in which these groups differ, as ``key=value``."""
     keys = sorted({key for group in groups for key in group.identity})
     differing = [key for key in keys if len({group.identity.get(key) for group in groups}) > 1]
     names = short_names(differing)
-    several_phases = len({group.phase for group in groups}) > 1
     texts = []
     for place, group in enumerate(groups):
         parts = [f"{names[key]}={group.identity[key][:16]}" for key in differing[:4] if key in group.identity]
-        parts += [f"phase={group.phase}"] if several_phases else []
         texts.append(", ".join(parts) or f"#{place + 1}")
     return [text if texts.count(text) == 1 else f"{text} #{place + 1}" for place, text in enumerate(texts)]
 
@@ -320,6 +322,9 @@ def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:
     sweep file sets for all points holds. A row of a plain multirun is a plain multirun.
     """
     sweep, arms = str(header.get("sweep") or "").removesuffix(".yaml"), header.get("arms") or {}
+    if group.phase == TUNE and header.get("tune") and group.role != "teacher":  # all trials of its arm
+        only = f" 'study.only=[{group.arms[0]}]'" if group.arms and group.arms[0] in arms else ""
+        return f"kdlab sweep {sweep}{only} study.phase=tune"
     seeds = dict(group.seeds) or _recorded_seeds(group)
     if group.role == "teacher":
         many = any(len(values) > 1 for values in seeds.values())

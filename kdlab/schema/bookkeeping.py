@@ -1,6 +1,6 @@
 """The sections that train nothing: what is measured, on what machine, where results go, what a study asks."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -75,6 +75,20 @@ class TrackerConfig(Section):
     sync_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
 
 
+class TuneConfig(Section):
+    """The tuning phase of a study: which knobs of each arm are chosen on validation, before the study confirms.
+
+    Args:
+        space: arm, or ``*`` for every arm that has no space of its own -> key -> values; all combinations are tried.
+        seeds: of the phase, as Hydra writes them; 1000 and up.
+        metric: what the best trial is best in, on average over the seeds.
+    """
+
+    space: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
+    seeds: str = f"range({FIRST_TUNING_SEED},{FIRST_TUNING_SEED + 4})"
+    metric: str = "validation/accuracy"
+
+
 class StudyConfig(Section):
     """The question a sweep asks, its arms and comparisons; and which part of it this run is."""
 
@@ -87,5 +101,6 @@ class StudyConfig(Section):
     arms: dict[str, list[str]] = {}
     only: list[str] = []
     compare: list[list[str]] = []
+    tune: TuneConfig = TuneConfig()
     arm: str | None = None
     phase: Literal["tune", "confirm"] = "confirm"

@@ -43,9 +43,9 @@ data:
   slices:
     loud: {_target_: tiny_data.louder, reference: twins, ood: true}
 """
-HINT = """\
-# @package objective.terms.hint
-_target_: user_terms.hint
+MARGIN = """\
+# @package objective.terms.margin
+_target_: user_terms.margin_loss
 weight: 0.5
 """
 FRAGILE = """\
@@ -134,7 +134,7 @@ def user_conf(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user") / "conf"
     files = {
         "data/tiny.yaml": TINY,
-        "objective/term/hint.yaml": HINT,
+        "objective/term/margin.yaml": MARGIN,
         "objective/term/fragile.yaml": FRAGILE,
         "sweeps/mine.yaml": MINE,
         "sweeps/deep/er.yaml": MINE,

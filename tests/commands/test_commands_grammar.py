@@ -69,16 +69,16 @@ def test_configs_of_the_user_come_from_their_folder(kdlab):
 @pytest.mark.parametrize(
     "words",
     [
-        ["+objective/term@objective.terms.hint=hint"],
-        ["objective/term=[hard_labels,soft_targets,hint]"],
+        ["+objective/term@objective.terms.margin=margin"],
+        ["objective/term=[hard_labels,soft_targets,margin]"],
     ],
 )
 def test_a_term_of_the_user(kdlab, words):
     said = kdlab.tiny("run", *words, "--cfg", "job")
-    assert list(shown(said, "objective.terms")) == ["hard_labels", "soft_targets", "hint"]
-    said = kdlab.tiny("run", *words, "objective.terms.hint.weight=2")
+    assert list(shown(said, "objective.terms")) == ["hard_labels", "soft_targets", "margin"]
+    said = kdlab.tiny("run", *words, "objective.terms.margin.weight=2")
     (student,) = kdlab.ids("student")
-    assert kdlab.records()[student].weights == {"hard_labels": 0.1, "soft_targets": 0.9, "hint": 2.0}
+    assert kdlab.records()[student].weights == {"hard_labels": 0.1, "soft_targets": 0.9, "margin": 2.0}
     assert said.last == f"runs/{student}"
 
 

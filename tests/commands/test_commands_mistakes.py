@@ -156,5 +156,5 @@ def test_more_than_ten_lines_are_counted(kdlab):
 
 
 def test_a_term_put_in_the_wrong_place_is_not_ignored(kdlab):
-    said = kdlab.tiny("run", "+objective/term@_global_=hint")
-    check(kdlab, said, ["unknown key _target_ = 'user_terms.hint'"])
+    said = kdlab.tiny("run", "+objective/term@_global_=margin")
+    check(kdlab, said, ["unknown key _target_ = 'user_terms.margin_loss'"])

@@ -97,7 +97,7 @@ def test_an_arm_holds_against_the_command_line_too(plan):
 
 def test_two_terms_of_one_group_do_not_exclude_each_other(plan):
     more = "+objective/term@objective.terms"
-    planning = plan("data=tiny", f"+study.arms={{both: ['{more}.b=hint']}}", f"{more}.a=hint")
+    planning = plan("data=tiny", f"+study.arms={{both: ['{more}.b=margin']}}", f"{more}.a=margin")
     (point,) = planning.points
     assert set(point.config.objective.terms) == {"hard_labels", "soft_targets", "a", "b"}
 

@@ -46,7 +46,7 @@ OBJECTIVES = {
     "soft targets": {"soft_targets": SOFT},
     "unscaled": {"hard_labels": HARD, "soft_targets": {**SOFT, "t2_scaling": False}},
     "both and a term of the user": {
-        "hard_labels": HARD, "soft_targets": SOFT, "user": {"_target_": "user_terms.hint", "weight": 0.2},
+        "hard_labels": HARD, "soft_targets": SOFT, "user": {"_target_": "user_terms.margin_loss", "weight": 0.2},
     },
     "a term that learns": {
         "hard_labels": HARD, "hint": {"_target_": "user_terms.regressed", "weight": 0.5},

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from kdlab.objectives import Objective, one_minus
 
 CONF = Path(__file__).parents[2] / "conf"
-HINT = """# @package objective.terms.hint
+MARGIN = """# @package objective.terms.margin
 _target_: kdlab.objectives.terms.soft_targets
 weight: 0.5
 temperature: 1
@@ -23,7 +23,7 @@ def objective(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Compose the objective group alone, beside a user's own term."""
     own = tmp_path / "own" / "objective" / "term"
     own.mkdir(parents=True)
-    (own / "hint.yaml").write_text(HINT)
+    (own / "margin.yaml").write_text(MARGIN)
     (tmp_path / "root.yaml").write_text(
         f"defaults:\n- objective: distillation\n- _self_\nhydra:\n  searchpath: [file://{CONF}, file://{tmp_path}/own]\n"
     )
@@ -51,11 +51,11 @@ def test_hard_labels_alone_have_weight_one_and_no_other_knob(objective: Callable
 
 
 @pytest.mark.parametrize(
-    "override", ["+objective/term@objective.terms.hint=hint", "objective/term=[hard_labels,soft_targets,hint]"]
+    "override", ["+objective/term@objective.terms.margin=margin", "objective/term=[hard_labels,soft_targets,margin]"]
 )
 def test_a_term_of_the_user_joins(objective: Callable[..., dict[str, Any]], override: str) -> None:
     weights = Objective.from_specs(objective(override)["terms"]).weights()
-    assert weights == {"hard_labels": 0.1, "hint": 0.5, "soft_targets": 0.9}
+    assert weights == {"hard_labels": 0.1, "margin": 0.5, "soft_targets": 0.9}
 
 
 def test_terms_can_be_chosen(objective: Callable[..., dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from kdlab.objectives import non_negative, term
 
 
 @term(needs=("logits",), knobs={"margin": non_negative})
-def hint(student, teacher, batch, step, *, margin=0.0):
+def margin_loss(student, teacher, batch, step, *, margin=0.0):
     return ((student.logits - teacher.logits).abs() - margin).clamp(min=0).mean(-1)
 
 
