@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.errors import UserError
+from kdlab.objectives.features.shapes import products
 
 # The constants of SplitMix64 (Steele et al. 2014), as int64, whose arithmetic wraps.
 STRIDE = 0x9E3779B97F4A7C15 - 2**64
@@ -109,12 +110,13 @@ class Memory(nn.Module):
         # a copy: it moves before the backward pass. One product with every row is faster than gathering m rows for each
         remembered = self.banks.flip(1).transpose(0, 1)
         both = torch.stack([student, teacher]).to(remembered)
-        scores = (both @ remembered.mT / self.temperature).gather(2, chosen.expand(2, *chosen.shape))
+        scores = products(both / self.temperature, remembered).gather(2, chosen.expand(2, *chosen.shape))
         with torch.no_grad():
             self._normalise(scores)
             self._move(rows, both.transpose(0, 1))
-        odds = scores - self.log_normalisers.clone().view(2, 1, 1) - math.log(self.negatives / len(self.banks))
-        return torch.where((self.sorted_index[at] == index).unsqueeze(1), odds, math.nan)
+        unknown = torch.where(self.sorted_index[at] == index, 0.0, math.nan).to(remembered)
+        noise = math.log(self.negatives / len(self.banks))
+        return scores - (self.log_normalisers.unsqueeze(1) + noise + unknown).unsqueeze(2)
 
     def _negatives(self, rows: Tensor, index: Tensor, step: Tensor) -> Tensor:
         """``[B, m]`` rows of examples of other classes."""
