@@ -41,7 +41,7 @@ def equipped(function: Any, setting: Setting, *, seed: int = 0, **knobs: Any) ->
 def modules_in(network: nn.Module) -> dict[str, Callable[..., Any]]:
     """What a term of that network, or of a stack of such, is called with."""
     where = slice(0, network.size) if isinstance(network, Stack) else slice(None)
-    return modules_of(network, where)[TERM]
+    return modules_of(network, where).get(TERM, {})
 
 
 def step_of(setting: Setting, *leading: int, seed: int = 0) -> tuple[ModelOutput, TeacherOutput, Batch]:
