@@ -26,7 +26,7 @@ from kdlab.schema.reading import read_config
 
 _ABSENT = object()
 #: The groups whose choice decides which knobs there are.
-_CHOOSE_KNOBS = ("objective", "teacher/quality")
+_CHOOSE_KNOBS = ("objective", "teacher/quality", "data/transfer")
 OBJECTIVE, STANDARD = "objective", "distillation"
 MOST_OBJECTIVES = 3
 """How many objectives that would read a key a message names."""

@@ -71,6 +71,7 @@ def fashion_mnist(
     train: int = 55_000,
     validation: int = HELD_OUT,
     test: int = 10_000,
+    pool: int = 0,
     root: str | None = None,
     download: bool = True,
     progress: bool = False,
@@ -90,6 +91,7 @@ def fashion_mnist(
         train: number of training images, at most 55,000.
         validation: number of validation images, at most 5,000.
         test: number of test images, at most 10,000.
+        pool: number of images of the train file that are kept beside these for transfer sets, without labels.
         root: a folder that holds the four files, plain or gzipped.
         download: whether the files may be downloaded.
         progress: show a progress bar on stderr during a download (where that is a terminal).
@@ -104,7 +106,7 @@ def fashion_mnist(
     order = stratified_order(arrays.train_labels, generator=numpy_generator("data", "split", seed))
     held_out = min(HELD_OUT, len(order) // 2)
     rows = (order[held_out:], order[:held_out])
-    return idx_dataset(arrays, rows, name="fashion_mnist", seed=seed, sizes=(train, validation, test))
+    return idx_dataset(arrays, rows, name="fashion_mnist", seed=seed, sizes=(train, validation, test), pool=pool)
 
 
 def _identity(
@@ -112,11 +114,12 @@ def _identity(
     train: int = 55_000,
     validation: int = HELD_OUT,
     test: int = 10_000,
+    pool: int = 0,
     root: str | None = None,
     download: bool = True,
 ) -> dict[str, Any]:
     """The sizes: what is in the files is fixed by their checksums, wherever they lie."""
-    return {"train": train, "validation": validation, "test": test}
+    return {"train": train, "validation": validation, "test": test, **({"pool": pool} if pool else {})}
 
 
 fashion_mnist.identity = _identity  # type: ignore[attr-defined]

@@ -213,6 +213,7 @@ def idx_dataset(
     name: str,
     seed: int,
     sizes: tuple[int | None, int | None, int | None],
+    pool: int = 0,
 ) -> Dataset:
     """The data set of four arrays.
 
@@ -223,12 +224,19 @@ def idx_dataset(
         name: of the data set.
         seed: the data seed.
         sizes: how many of train, validation and test are kept; None is all.
+        pool: how many of the rows that may train and do not are kept as the unlabelled pool, in their order.
+
+    Raises:
+        UserError: fewer rows are there than are asked for.
     """
     shuffled = stratified_order(arrays.test_labels, generator=numpy_generator("data", "slice", seed))
     kept = [
         np.sort(found[: _checked_size(size, len(found), split)])
         for found, size, split in zip((*rows, shuffled), sizes, ("train", "validation", "test"), strict=True)
     ]
+    left = rows[0][len(kept[0]) :]
+    if not 0 <= pool <= len(left):
+        raise UserError(f"pool = {pool}: between 0 and {len(left)} images are left beside the training set")
     mean, std = _statistics(arrays.train_images[kept[0]])
     num_train = len(arrays.train_labels)
 
@@ -242,6 +250,7 @@ def idx_dataset(
         train=examples(arrays.train_images, arrays.train_labels, kept[0], first=0),
         validation=examples(arrays.train_images, arrays.train_labels, kept[1], first=0),
         test=examples(arrays.test_images, arrays.test_labels, kept[2], first=num_train),
+        pool=examples(arrays.train_images, arrays.train_labels, left[:pool], first=0) if pool else None,
         facts={"seed": seed, "mean": mean, "std": std, "value_range": VALUE_RANGE},
     )
 

@@ -133,6 +133,17 @@ def shift_errors(spec: Any, *, key: str = "data.shift") -> list[str]:
     )
 
 
+def transfer_errors(spec: Any, *, key: str = "data.transfer") -> list[str]:
+    """What is wrong with the spec of a transfer set, called ``target(material, **knobs)``; an empty one is none."""
+    if not isinstance(spec, Mapping) or not spec:
+        return []
+    knobs = {name: value for name, value in spec.items() if name not in ("labelled_fraction", "labels")}
+    problems = spec_errors(knobs, key=key, provided=("material",)) + _value_errors(knobs, key=key)
+    if spec.get("labels") is True and not problems and not getattr(resolve(str(knobs["_target_"])), "has_labels", True):
+        problems.append(f"{key}.labels = True: what {knobs['_target_']} makes has no true labels; false is allowed")
+    return problems
+
+
 def slice_errors(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What is wrong with the specs of slices, found without making any data."""
     return [problem for name, spec in slices.items() for problem in _one_slice_errors(name, spec)]

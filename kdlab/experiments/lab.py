@@ -10,6 +10,7 @@ import torch
 
 from kdlab.data import Dataset, load_dataset
 from kdlab.data.dataset import Examples
+from kdlab.data.transfer_rows import TrainingRows
 from kdlab.evaluation.scored import Scored
 from kdlab.outputs import Predictions
 from kdlab.records.identity import canonical_json
@@ -31,6 +32,7 @@ class Lab:
     memory: dict[str, Dataset] = field(default_factory=dict)
     taught: dict[str, dict[str, tuple[Examples, Scored]]] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)  # stored answers of teachers and stored views that are open
+    rows: dict[str, TrainingRows] = field(default_factory=dict)  # of students who do not see the training set as it is
 
     def dataset(self, config: RunConfig) -> Dataset:
         """The data set of a config, loaded once (two are kept: a sweep rarely needs more at a time)."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
+from kdlab.experiments.transfer import rows_identity, shown_identity, transfer_identity
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import TRAINING_VERSION, identity, run_id
 from kdlab.schema.config import RunConfig
@@ -25,6 +26,8 @@ from kdlab.teachers import Quality
 #: The sections of a config that concern a scratch twin, and those that concern a teacher.
 TWIN_SECTIONS = ("student", "training", "data", "seed")
 TEACHER_SECTIONS = ("teacher", "data", "seed")
+#: What of the section ``data`` concerns the student alone.
+OF_THE_STUDENT = ("data.shown", "data.transfer")
 HARD_LABELS = HARD_LABELS_ALONE
 #: Reads a resolved mapping; a sweep brings one that remembers what its points share.
 Read = Callable[[Mapping[str, Any]], RunConfig]
@@ -89,7 +92,7 @@ def plan(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_
     """The plan of a student's config; ``overrides`` are what the user asked for it with."""
     twin = _network(scratch_config(config, read=read), role="scratch", teacher=None)
     views = tuple(line for line in overrides if line.lstrip("+").startswith("teacher.cache.views="))
-    twin = replace(twin, overrides=(*concerning(TWIN_SECTIONS, overrides), *views))
+    twin = replace(twin, overrides=(*without(("data.transfer",), concerning(TWIN_SECTIONS, overrides)), *views))
     uses_teacher = any(needs_teacher(term) for term in effective_terms(config.objective.terms).values())
     teacher = plan_teacher(config, overrides, read=read) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)
@@ -103,13 +106,21 @@ def concerning(sections: Sequence[str], overrides: Sequence[str]) -> tuple[str, 
     return tuple(line for line in overrides if re.split(r"[=./@]", line.lstrip("+~"))[0] in sections)
 
 
+def without(keys: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
+    """Those overrides that set nothing at or below these dotted keys."""
+    names = [(line, re.split(r"[=@]", line.lstrip("+~"))[0].replace("/", ".")) for line in overrides]
+    return tuple(line for line, name in names if not any(f"{name}.".startswith(f"{key}.") for key in keys))
+
+
 def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_config) -> PlannedRun:
     """The teacher of a config: trained, loaded from a checkpoint, a transformation of one of these, or a control."""
     if config.teacher is None:
         raise UserError("teacher = None: this config names no teacher")
     quality = Quality.from_spec(config.teacher.quality)
-    transformation = {**quality.transformation, **scaling(config)}
+    transformation = {**quality.transformation, **scaling(config), **_fitted_rows(config, quality)}
     asked = concerning(TEACHER_SECTIONS, overrides)
+    if "rows" not in transformation:
+        asked = without(OF_THE_STUDENT, asked)
     seeds = {"teacher": config.teacher.seed} if quality.takes("seed", parts=("weights", "outputs", "control")) else {}
     if any(quality.takes(examples, parts=("control",)) for examples in ("train", "validation")):
         seeds["data"] = config.data.seed  # a transformed teacher has it from its parent
@@ -154,7 +165,19 @@ def _of_parent(asked: Sequence[str], quality: Quality) -> tuple[str, ...]:
     dropped = ["teacher.logit_scale", "teacher.match_entropy", "objective."]
     if not quality.own_weights:
         dropped += ["teacher/quality", "teacher.quality"]
+    asked = without(OF_THE_STUDENT, asked)
     return tuple(line for line in asked if not line.lstrip("+").startswith(tuple(dropped)))
+
+
+def _fitted_rows(config: RunConfig, quality: Quality) -> dict[str, Any]:
+    """The rows of the student, where something of its teacher is fitted to them and they are not the training set."""
+    rows = rows_identity(config) if fitted_to_rows(config, quality) else {}
+    return {"rows": rows} if rows else {}
+
+
+def fitted_to_rows(config: RunConfig, quality: Quality) -> bool:
+    """Whether a teacher depends on the rows that its student is shown."""
+    return "match_entropy" in scaling(config) or quality.takes("train", parts=("weights", "outputs", "control"))
 
 
 def _untransformed(config: RunConfig, quality: Quality, *, read: Read) -> RunConfig:
@@ -171,7 +194,8 @@ def scratch_config(config: RunConfig, *, read: Read = read_config) -> RunConfig:
     objective = {"terms": {"hard_labels": dict(HARD_LABELS)}}
     views = config.shown_training().views
     training = {"training": {**config.plain["training"], "views": views}} if views else {}
-    return read({**config.plain, **training, "objective": objective, "teacher": None})
+    alone = {"data": {**config.plain["data"], "transfer": {}}} if config.data.transfer is not None else {}
+    return read({**config.plain, **training, **alone, "objective": objective, "teacher": None})
 
 
 def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher: PlannedRun | None) -> PlannedRun:
@@ -181,6 +205,8 @@ def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher:
         "model": dict(config.student),
         "training": _training(config.shown_training()),
         "terms": effective_terms(config.objective.terms),
+        **shown_identity(config),
+        **transfer_identity(config),
         "teacher": None if teacher is None else teacher.identity_config,
         **_stored_answers(config, teacher),
         "seeds": {"student": config.seed, "data": config.data.seed},

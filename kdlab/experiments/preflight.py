@@ -10,12 +10,14 @@ from torch import nn
 from kdlab.data.augmentation import Augmentation, try_augmentation
 from kdlab.data.views import check_unmixed
 from kdlab.errors import UserError
+from kdlab.experiments.bias_correction import check_correctable
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
 from kdlab.experiments.plan import plan
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, put_together, training_set
+from kdlab.experiments.transfer import kept_rows, rows_identity
 from kdlab.models import as_output
 from kdlab.objectives import Objective
 from kdlab.outputs import Batch
@@ -78,6 +80,11 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
         (canonical_json(whole), lambda: lab.dataset(config)),
         (canonical_json({**data, "student": config.student}), lambda: build_student(config, lab.dataset(config))),
     ]
+    if rows := rows_identity(config):
+        checks.append((canonical_json({**data, **rows}), lambda: kept_rows(config, lab)))
+    if config.data.shown.bias_correction:
+        named = canonical_json({**data, "corrected": config.student})
+        checks.append((named, lambda: check_correctable(build_student(config, lab.dataset(config)), config, lab)))
     trainer, recipes = config.trainer, {"training": config.shown_training()}
     teacher = config.teacher
     if teacher is not None and _has_network(config):

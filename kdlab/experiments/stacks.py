@@ -20,6 +20,7 @@ from kdlab.experiments.teachers import Taught, is_trained, teach, teacher_work
 from kdlab.experiments.teachers import lesson as teacher_lesson
 from kdlab.experiments.threads import threads_alone, threads_stacked
 from kdlab.experiments.together import Outcome, Wanted, obtain_alone, obtain_together
+from kdlab.experiments.transfer import transfer_identity
 from kdlab.objectives import Objective
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
@@ -106,7 +107,7 @@ def stack_key(planned: PlannedRun) -> str:
             "model": dict(teacher.model) if of_teacher and teacher else dict(config.student),
             "data": {"name": config.data.name, **data_identity(config.data.spec)},
             **{name: value for name, value in recipe.model_dump().items() if name not in OWN_TO_EACH},
-            **({} if of_teacher else _learned_beside(config)),
+            **({} if of_teacher else {**_learned_beside(config), **transfer_identity(config)}),
             "augmentation": [[name, spec] for name, spec in recipe.augmentation.items()],  # they apply in their order
             "trainer": [trainer.accelerator, trainer.devices, trainer.compile, trainer.validate_every_epochs],
             "checkpoints": trainer.checkpoint_every_seconds,

@@ -12,6 +12,7 @@ from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.metrics import accuracy
 from kdlab.evaluation.predict import predict
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
+from kdlab.experiments.bias_correction import corrected
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.latency import latency_of
@@ -89,9 +90,11 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
         facts=dataset.facts,
         sinks=desk.sinks,
         checkpoint=desk.checkpoint,
+        mixture=shown.mixture,
     )
 
     def made(trained: Trained) -> Made:
+        correction = corrected(network, config, lab)
         measured = _measured(
             network,
             point,
@@ -99,13 +102,13 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
             lab,
             train_seconds=trained.seconds,
             stack_size=float(trained.stack_size),
-            predictions=trained.predictions,
+            predictions=None if correction else trained.predictions,
         )
         twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
         answers = {} if teacher is None else {"teacher_answers": "stored" if is_stored(teacher) else "online"}
         fields = {"twin": twin_id, "weights": objective.weights()}
         layers = {"layers": objective.layers} if objective.layers else {}
-        return Made(network, measured, fields, {**trained.facts, **answers, **layers})
+        return Made(network, measured, fields, {**trained.facts, **answers, **layers, **correction})
 
     return Lesson(point.run, learner, dataset.num_classes, made, sets=chosen_sets(config, dataset))
 
@@ -177,10 +180,10 @@ def teacher_entry(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, Any]
 def _targets(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, float | None]:
     """The targets on the transfer set: accuracy, and mean entropy at the temperature they are shown at (nats)."""
     shown = transfer_targets(taught, config, lab)
-    temperature = _shown_temperature(config)
+    temperature, known = _shown_temperature(config), shown.labels >= 0
     return {
         "temperature": temperature,
-        "accuracy": accuracy(shown.logits, shown.labels) if taught.is_network else None,
+        "accuracy": accuracy(shown.logits[known], shown.labels[known]) if taught.is_network else None,
         "entropy": target_entropy(shown.logits, temperature=temperature),
     }
 

@@ -6,13 +6,17 @@ teacher, data set, transformation, dtype and choice of outputs, written once, wh
 
 from typing import Any, NamedTuple, TypeVar
 
+import torch
+
 from kdlab.data.augmentation import Augmentation
 from kdlab.data.dataset import Examples
 from kdlab.data.loading import data_identity
 from kdlab.data.stored import NoRoomError, megabytes, total_bytes
+from kdlab.data.transfer_order import Mixture
 from kdlab.data.views import Views, check_unmixed, stored_views
 from kdlab.experiments.lab import Lab, device_of, say
 from kdlab.experiments.teachers import Taught
+from kdlab.experiments.transfer import kept_rows, rows_identity, transfer_of
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import TrainingConfig
@@ -28,18 +32,29 @@ _KEPT = 64
 
 
 class Shown(NamedTuple):
-    """What a student (or its twin) learns from, and by which recipe: stored views are not augmented again."""
+    """What a student (or its twin) learns from, by which recipe, and how batches are mixed of it.
+
+    Stored views are not augmented again. Without a transfer set there is nothing to mix.
+    """
 
     train: Examples
     recipe: TrainingConfig
+    mixture: Mixture | None = None
 
 
 def shown_to(config: RunConfig, lab: Lab) -> Shown:
-    """The training set of a config's student: as it is, or the stored views of it."""
-    recipe = config.shown_training()
+    """What a config's student is shown of the training set, or the stored views of it; its transfer set behind it."""
+    recipe, rows, transfer = config.shown_training(), kept_rows(config, lab), transfer_of(config)
+    if transfer is not None:
+        fraction = transfer.labelled_fraction
+        return Shown(rows.train, recipe, rows.mixture(batch_size=recipe.batch_size, labelled_fraction=fraction))
     if not recipe.views:
-        return Shown(lab.dataset(config).train, recipe)
-    return Shown(_views(config, lab).examples, recipe.model_copy(update={"augmentation": {}}))
+        return Shown(rows.train, recipe)
+    views = _views(config, lab)
+    examples = views.examples
+    if rows_identity(config):
+        examples = examples.select(torch.isin(views.original, rows.train.index))
+    return Shown(examples, recipe.model_copy(update={"augmentation": {}}))
 
 
 def is_cached(config: RunConfig) -> bool:
@@ -83,13 +98,14 @@ def teaching(
     if taught is None or not is_cached(config) or isinstance(taught.provider, UniformTeacher):
         return None if taught is None else taught.provider  # a uniform teacher says the same whatever it is shown
     assert config.teacher is not None
-    cache, dataset = config.teacher.cache, lab.dataset(config)
+    cache = config.teacher.cache
     if cache.fixed_targets:
         augmentation = _augmentation(config, lab)
         check_unmixed(augmentation, key="teacher.cache.fixed_targets")
     record = taught.record
     made = {name: record.provenance.get(name) for name in ("attempt", "seconds")}
-    described = {"teacher": record.run_id, "data": _data(config), "shown": _transform(config)}
+    examples, told = _answered(config, lab)
+    described = {"teacher": record.run_id, "data": _data(config), "shown": _transform(config), **told}
     wanted = {"outputs": sorted(features), "dtype": cache.dtype, "fixed_targets": cache.fixed_targets}
     key = canonical_json({**described, **wanted, "made": made})
     if key in lab.kept:
@@ -97,7 +113,7 @@ def teaching(
         return found
     insists = cache.mode == "always" or _changes_targets(config)
     views = _views(config, lab) if cache.views else None
-    examples = dataset.train if views is None else views.examples
+    examples = examples if views is None else views.examples
     specs = output_specs(taught.provider, examples, features=features, dtype=cache.dtype, device=device_of(config))
     if total_bytes(specs) > AUTO_LIMIT_BYTES and not insists:
         size = megabytes(total_bytes(specs))
@@ -125,6 +141,17 @@ def teaching(
         say(f"  {error}: the teacher is asked online")
         return taught.provider
     return _keep(lab, key, answers)
+
+
+def _answered(config: RunConfig, lab: Lab) -> tuple[Examples, dict[str, Any]]:
+    """The rows whose answers are stored, and what names them.
+
+    It is the training set, of which a student may see less, unless its transfer set holds other rows.
+    """
+    train, rows = lab.dataset(config).train, kept_rows(config, lab).known
+    if torch.isin(rows.index, train.index).all():
+        return train, {}
+    return rows, {"rows": rows_identity(config)}
 
 
 def _views(config: RunConfig, lab: Lab) -> Views:

@@ -21,8 +21,9 @@ from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, cache_dir, device_of, say
 from kdlab.experiments.latency import latency_of
-from kdlab.experiments.plan import PlannedRun, scaling, teacher_terms
+from kdlab.experiments.plan import PlannedRun, fitted_to_rows, scaling, teacher_terms
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
+from kdlab.experiments.transfer import kept_rows, rows_of
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective
 from kdlab.outputs import Predictions
@@ -113,8 +114,9 @@ def put_together(
 ) -> Teacher:
     """The teacher of a config over a network: what its quality makes of it, and the scaling on top."""
     assert config.teacher is not None
+    fitted_to = rows_of(config, dataset).train if fitted_to_rows(config, _quality(config)) else dataset.train
     known: dict[str, Any] = {
-        "train": dataset.train,
+        "train": fitted_to,
         "predict": lambda teacher, examples: _predicted(teacher, examples, config),
         "fitted": fitted,
     }
@@ -187,9 +189,10 @@ def teacher_predictions(taught: Taught, config: RunConfig, lab: Lab) -> TaughtBy
 
 
 def transfer_targets(taught: Taught, config: RunConfig, lab: Lab) -> Predictions:
-    """The teacher's logits on the transfer set, here the training set."""
-    sets = {"train": lab.dataset(config).train}
-    return _said_of(sets, taught.record.run_id, taught.provider, config, lab)["train"].predictions
+    """The teacher's logits on all that its student is shown, and the labels that are known of it."""
+    shown, train = kept_rows(config, lab).known, lab.dataset(config).train
+    name = "train" if shown is train else "transfer"
+    return _said_of({name: shown}, taught.record.run_id, taught.provider, config, lab)[name].predictions
 
 
 def _said_of(

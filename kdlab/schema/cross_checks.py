@@ -14,6 +14,7 @@ def cross_problems(config: RunConfig) -> list[str]:
     """Every contradiction, one a line."""
     problems = []
     problems += _views_problems(config)
+    problems += _shown_problems(config)
     if config.teacher is None and any(needs_teacher(term) for term in config.objective.terms.values()):
         problems.append("teacher = None: the objective has terms that learn from a teacher")
     if config.teacher is not None:
@@ -96,6 +97,23 @@ def _views_problems(config: RunConfig) -> list[str]:
     if views and not config.training.augmentation:
         key = "training.views" if config.training.views else "teacher.cache.views"
         problems.append(f"{key} = {views}: training.augmentation is empty, so all views would be alike; 0 is allowed")
+    return problems
+
+
+def _shown_problems(config: RunConfig) -> list[str]:
+    """What contradicts what the student may see, or its transfer set."""
+    shown, problems = config.data.shown, []
+    if shown.only and shown.omit:
+        told = "both say which classes the student sees; set one of them"
+        problems.append(f"data.shown.only = {shown.only}, data.shown.omit = {shown.omit}: {told}")
+    if shown.bias_correction and not (shown.only or shown.omit):
+        told = "it concerns classes that the student never sees; set data.shown.omit or data.shown.only"
+        problems.append(f"data.shown.bias_correction = True: {told}")
+    views = config.shown_training().views
+    if config.data.transfer is not None and views:
+        key = "training.views" if config.training.views else "teacher.cache.views"
+        told = "views are stored of training examples; beside a transfer set 0 is allowed (the teacher is asked online)"
+        problems.append(f"{key} = {views}: {told}")
     return problems
 
 

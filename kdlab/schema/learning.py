@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WrapValidator, field_validator, model_validator
 
 from kdlab.errors import UserError
 from kdlab.schema.section import NOT_IDENTITY, Section, Spec, gathered
@@ -33,20 +33,67 @@ class SliceConfig(Section):
         return gathered(data, own=("reference", "ood"))
 
 
+class ShownConfig(Section):
+    """What of the training set the student sees, and its scratch twin alike; the teacher learned from all of it.
+
+    Args:
+        only: the classes they see; empty for all.
+        omit: the classes that they never see, labelled or not.
+        labelled: how many examples keep their labels; None for all.
+        bias_correction: whether the biases of the classes that were not seen are raised after training, by what is best
+            on the validation set (Hinton et al. 2015, arXiv:1503.02531, section 3).
+    """
+
+    only: list[Annotated[int, Field(ge=0)]] = []
+    omit: list[Annotated[int, Field(ge=0)]] = []
+    labelled: Annotated[int, Field(gt=0)] | None = None
+    bias_correction: bool = False
+
+
+class TransferConfig(Section):
+    """The transfer set of the student: rows beside the labelled ones, for which it hears from its teacher alone.
+
+    Args:
+        labelled_fraction: the share of the rows of a batch that are labelled; ``training.batch_size`` counts all rows.
+        labels: the oracle: the rows keep their true labels.
+        spec: what makes them.
+    """
+
+    labelled_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    labels: bool = False
+    spec: Spec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        return gathered(data, own=("labelled_fraction", "labels"))
+
+
 class DataConfig(Section):
-    """The data set: a loader (``spec``), its seed, its slices, and the shift that ``shifted`` teachers learn under."""
+    """The data set: a loader (``spec``), its seed, its slices, and the shift that ``shifted`` teachers learn under.
+
+    ``shown`` and ``transfer`` are no part of the data set: they stand in the identity of the student they concern.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     seed: Annotated[int, Field(ge=0)]
     slices: Annotated[dict[str, SliceConfig], NOT_IDENTITY] = {}
     shift: Annotated[Spec | None, NOT_IDENTITY] = None
     cache_dir: Annotated[str | None, NOT_IDENTITY] = None
+    shown: Annotated[ShownConfig, NOT_IDENTITY] = ShownConfig()
+    transfer: Annotated[TransferConfig | None, NOT_IDENTITY] = None
     spec: Spec
 
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, data: Any) -> Any:
-        return gathered(data, own=("name", "seed", "slices", "shift", "cache_dir"))
+        return gathered(data, own=("name", "seed", "slices", "shift", "cache_dir", "shown", "transfer"))
+
+    @field_validator("transfer", mode="before")
+    @classmethod
+    def _none(cls, transfer: Any) -> Any:
+        """``data/transfer=none`` is an empty mapping."""
+        return transfer or None
 
 
 class TrainingConfig(Section):

@@ -61,14 +61,15 @@ def _augmentation_problems(steps: Any, *, key: str) -> list[str]:
 
 def _data_problems(plain: Mapping[str, Any]) -> list[str]:
     """The data set and its slices: targets, knobs with their types, and names that keys of a record need."""
-    from kdlab.data.loading import dataset_errors, shift_errors, slice_errors
+    from kdlab.data.loading import dataset_errors, shift_errors, slice_errors, transfer_errors
 
     data, slices = _at(plain, "data"), _at(plain, "data.slices")
     problems: list[str] = []
     if isinstance(data, Mapping):
-        ours = ("slices", "shift", "cache_dir")
+        ours = ("slices", "shift", "cache_dir", "shown", "transfer")
         problems += dataset_errors({name: value for name, value in data.items() if name not in ours})
         problems += shift_errors(data.get("shift"))
+        problems += transfer_errors(data.get("transfer"))
     if isinstance(slices, Mapping):
         problems += slice_errors(slices)
         taken = sorted(set(slices) & set(RESERVED_NAMES) - {"train", "validation", "test"})

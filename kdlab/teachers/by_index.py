@@ -75,7 +75,7 @@ def virtual(
     Args:
         teacher: the parent.
         temperature: T, at which the student sees the targets.
-        train: the transfer set, whose labels are known.
+        train: the transfer set; a row with a label below 0 has none that is known.
         predict: what a teacher says of a set.
         fitted: ``smoothing`` where it is known.
     """
@@ -83,9 +83,10 @@ def virtual(
     if smoothing is None:
         entropy = mean_entropy(predict(teacher, train).logits, temperature=temperature)
         smoothing = smoothing_of_entropy(entropy, num_classes=teacher.num_classes)
+    known = train.select(train.labels >= 0)
     facts = {"smoothing": smoothing, "target_entropy": smoothed_entropy(smoothing, num_classes=teacher.num_classes)}
     return VirtualTeacher(
-        teacher, train, margin=_margin(smoothing, num_classes=teacher.num_classes, temperature=temperature), facts=facts
+        teacher, known, margin=_margin(smoothing, num_classes=teacher.num_classes, temperature=temperature), facts=facts
     )
 
 
