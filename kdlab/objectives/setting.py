@@ -15,7 +15,7 @@ class Setting(NamedTuple):
         student: name of a feature of the student -> shape of one example (no batch axis); ``logits`` is one of them.
         teacher: the same of the teacher; empty where nobody teaches.
         num_classes: C.
-        labels: ``[N]`` int64, of the training set.
+        labels: ``[N]`` int64, of the training set; ``NO_LABEL`` where the student has none.
         index: ``[N]`` int64, the example index of each of its rows.
         student_network: the student, whose weights must not be changed.
     """

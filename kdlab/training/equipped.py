@@ -17,6 +17,7 @@ from kdlab.models import as_output
 from kdlab.models.stacking import Stack
 from kdlab.objectives import Objective
 from kdlab.objectives.setting import Setting, Shape
+from kdlab.objectives.terms import NO_LABEL
 from kdlab.streams import Role, global_stream, stream_seed
 from kdlab.teachers import Teacher
 from kdlab.training.learner import Learner
@@ -66,11 +67,18 @@ def made_ready(learner: Learner) -> Learner:
         learner.objective,
         student=learner.network,
         teacher=learner.teacher,
-        examples=learner.train,
+        examples=_as_labelled(learner),
         role=learner.role,
         seed=learner.seed,
     )
     return replace(learner, objective=objective, network=network)
+
+
+def _as_labelled(learner: Learner) -> Examples:
+    """Its training set; the rows of a transfer set keep their labels for measurements, not for what terms remember."""
+    if learner.mixture is None:
+        return learner.train
+    return replace(learner.train, labels=torch.where(learner.mixture.labelled(), learner.train.labels, NO_LABEL))
 
 
 def prepared(

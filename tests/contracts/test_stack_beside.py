@@ -1,9 +1,12 @@
 """What terms learn and remember beside a student: in a stack as alone, and taken up where it was cut off."""
 
 import dataclasses
+import math
 
 import pytest
-from test_stack import FAMILIES, HARD, compare, learners, logits_of, run
+from test_stack import CLASSES, FAMILIES, HARD, compare, learners, logits_of, run
+
+from kdlab.data.transfer_order import Mixture
 
 FEATURES = "kdlab.objectives.features."
 COSINE = {"_target_": "kdlab.objectives.schedules.cosine", "start": 0.0, "end": 1.0, "until": 0.5}
@@ -45,6 +48,21 @@ def test_goes_on_where_it_was_cut_off(tmp_path, name):
     assert ended.resumed_from == 20
     inputs = whole.validation.inputs
     assert logits_of(whole.network, inputs).equal(logits_of(rest.network, inputs))
+
+
+@pytest.mark.parametrize("name", ["contrastive", "averaged_teacher", "review"])
+def test_labels_of_a_transfer_set_stay_hidden(name):
+    """Whatever they are, the same network comes out; and every row of the set is one that terms know."""
+    found = []
+    for change in (0, 1):
+        (one, *_) = learners(terms=terms_of(name), steps=20)
+        mixture = Mixture.of(120, 80, batch_size=10, labelled_fraction=0.5)
+        labels = one.train.labels.clone()
+        labels[120:] = (labels[120:] + change) % CLASSES
+        run([dataclasses.replace(one, train=dataclasses.replace(one.train, labels=labels), mixture=mixture)])
+        found.append(logits_of(one.network, one.validation.inputs))
+        assert all(math.isfinite(value) for _, _, value in one.sinks[0].rows)
+    assert found[0].equal(found[1])
 
 
 class Stop:

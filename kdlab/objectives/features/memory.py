@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdlab.errors import UserError
 from kdlab.objectives.features.shapes import products
+from kdlab.objectives.terms import NO_LABEL
 
 # The constants of SplitMix64 (Steele et al. 2014), as int64, whose arithmetic wraps.
 STRIDE = 0x9E3779B97F4A7C15 - 2**64
@@ -50,7 +51,7 @@ class Memory(nn.Module):
     Rows are sorted by class, so that examples of other classes are a run of rows (across the end).
 
     Args:
-        labels: ``[N]`` int64.
+        labels: ``[N]`` int64; an example without a label is a class of its own.
         index: ``[N]`` int64, the example index of each.
         dimension: D of an embedding.
         negatives: m, drawn for each example, with replacement, from those of other classes; at most as many as every
@@ -66,7 +67,9 @@ class Memory(nn.Module):
         self, *, labels: Tensor, index: Tensor, dimension: int, negatives: int, momentum: float, temperature: float
     ) -> None:
         super().__init__()
-        _, codes, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
+        alone = labels.max() + 1 + torch.arange(len(labels))
+        classes = torch.where(labels == NO_LABEL, alone, labels)
+        _, codes, sizes = torch.unique(classes, return_inverse=True, return_counts=True)
         others = len(labels) - int(sizes.max())
         if not others:
             raise UserError("a contrastive memory needs training examples of at least two classes")

@@ -13,6 +13,7 @@ from kdlab.objectives import Objective
 from kdlab.objectives.features.contrastive import contrastive
 from kdlab.objectives.features.memory import Memory, draws, hashed
 from kdlab.objectives.setting import Setting
+from kdlab.objectives.terms import NO_LABEL
 
 SETTING = setting_of({"penultimate": (5,)}, {"penultimate": (3, 2)})
 KNOBS = {"dimension": 4, "negatives": 7, "temperature": 0.2, "momentum": 0.3}
@@ -141,6 +142,15 @@ def test_false_pairs_are_of_other_classes_and_all_of_them_come_up() -> None:
             found.setdefault(row, set()).update(drawn_rows.flatten().tolist())
     for row, others in found.items():
         assert others == {other for other, label in label_of.items() if label != label_of[row]}
+
+
+def test_examples_without_a_label_are_told_from_all_others() -> None:
+    held = memory([0, NO_LABEL, 0, NO_LABEL, 1, NO_LABEL])
+    rows = [int(held.row_of[at]) for at in range(6)]
+    for at, expected in ((0, {1, 3, 4, 5}), (1, {0, 2, 3, 4, 5}), (5, {0, 1, 2, 3, 4})):
+        place = torch.tensor([rows[at]])
+        drawn_rows = [held._negatives(place, torch.tensor([at]), torch.tensor(step)) for step in range(60)]
+        assert {rows.index(row) for row in torch.cat(drawn_rows).flatten().tolist()} == expected
 
 
 def test_one_class_is_refused() -> None:
