@@ -15,13 +15,16 @@ from torch import Tensor
 from kdlab.arrays import FloatArray as FloatArray
 from kdlab.arrays import IntArray as IntArray
 
+NO_LABEL = -100
+"""The label of a row that has none: torch's cross-entropy ignores it, every other reader of it fails."""
+
 
 class Batch(NamedTuple):
     """What a training step sees of the data.
 
     Args:
         inputs: ``[..., B, *shape]`` float.
-        labels: ``[..., B]`` int64; the value of an unlabelled row is not read.
+        labels: ``[..., B]`` int64; the value of an unlabelled row is not read (``NO_LABEL`` in our own batches).
         index: ``[..., B]`` int64, the stable example index of the data set.
         labelled: ``[..., B]`` bool, False for rows of a transfer set without labels.
         other_labels: ``[..., B]`` int64, of the examples that were mixed in (mixup, CutMix); None without.

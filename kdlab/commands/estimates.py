@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from kdlab.commands.progress import steps_of
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import HARD_LABELS, Plan, PlannedRun
+from kdlab.experiments.transfer import steps_an_epoch
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
 from kdlab.schema.config import RunConfig
@@ -129,13 +130,18 @@ class Estimator:
                 self._timed[key] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return self._timed[key]
 
+    def _steps_an_epoch(self, planned: PlannedRun) -> int:
+        if planned.role != "teacher":
+            return steps_an_epoch(planned.config, self.lab)
+        batch_size: int = _recipe(planned).batch_size
+        return max(len(self.lab.dataset(planned.config).train) // batch_size, 1)
+
     def _from_timing(self, planned: PlannedRun, timed: _Timed, steps: int) -> tuple[float, float, float]:
         config = planned.config
         dataset = self.lab.dataset(config)
         from kdlab.experiments.assess import chosen_sets
 
-        batch = min(_recipe(planned).batch_size, len(dataset.train))
-        validations = steps / max(len(dataset.train) // batch, 1) / config.trainer.validate_every_epochs
+        validations = steps / self._steps_an_epoch(planned) / config.trainer.validate_every_epochs
         a_validation = SECONDS_A_VALIDATION + timed.forward * len(dataset.validation)
         train = steps * (timed.step + TRAINER_SECONDS_A_STEP) + validations * a_validation
         sets = chosen_sets(config, dataset)

@@ -2,8 +2,8 @@
 
 A knob (``objective.alpha``, ``teacher.quality.scale``) is read by interpolation alone. What concerns the teacher is not
 read where no term learns from one, where it is a control without a network, or where a checkpoint or the quality preset
-takes the place of it; ``data.shift`` is read by a quality that asks for it. Works on the raw config: interpolations
-must still be there.
+takes the place of it; ``data.shift`` is read by a quality that asks for it, ``data.transfer`` by a term that needs no
+labels. Works on the raw config: interpolations must still be there.
 """
 
 import re
@@ -55,6 +55,9 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
         return False
     if section == "data" and rest.split(".")[0] == "shift":
         return teaches and _takes(raw, "shift", parts=("data",))
+    if section == "data" and rest.split(".")[0] in ("shown", "transfer"):
+        of_student = kind != "teacher" or _teacher_reads_rows(raw)
+        return of_student and (rest.startswith("shown") or _learns_without_labels(raw))
     if section == "objective" and rest and not rest.startswith("term"):
         return _is_named(key, named)
     if section == "teacher":
@@ -65,6 +68,27 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
 def _learns_from_teacher(raw: Mapping[str, Any]) -> bool:
     terms = (raw.get("objective") or {}).get("terms") or {}
     return any(needs_teacher(term) for term in terms.values() if isinstance(term, Mapping))
+
+
+def _learns_without_labels(raw: Mapping[str, Any]) -> bool:
+    """Whether something is learned from the rows of a transfer set: from their teacher, or the labels of the oracle."""
+    from kdlab.targets import resolve
+
+    transfer = (raw.get("data") or {}).get("transfer")
+    if not transfer or transfer.get("labels") is True:
+        return True
+    terms = (raw.get("objective") or {}).get("terms") or {}
+    try:
+        targets = [resolve(str(term.get("_target_"))) for term in terms.values() if isinstance(term, Mapping)]
+    except UserError:
+        return True  # reported by the check of the targets
+    return any(getattr(target, "reduction", "mean") != "mean_labelled" for target in targets)
+
+
+def _teacher_reads_rows(raw: Mapping[str, Any]) -> bool:
+    """Whether something of the teacher is fitted to the rows that its student is shown."""
+    matches = (raw.get("teacher") or {}).get("match_entropy") is not None
+    return matches or _takes(raw, "train", parts=("weights", "outputs", "control"))
 
 
 def _teacher_reads(rest: str, raw: Mapping[str, Any], named: Collection[str]) -> bool:

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
+from kdlab.outputs import NO_LABEL
 from kdlab.streams import drawing_from, generator
 
-NO_LABEL = -100
-"""The label of a row that has none: torch's cross-entropy ignores it, every other reader of it fails."""
 FIRST_INDEX = {"mixup": 1 << 41, "noise": 1 << 42}
 """Where the index of made inputs begins: far above what data sets and their stored views use."""
 BLOCK = 1000

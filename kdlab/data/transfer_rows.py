@@ -14,9 +14,10 @@ from torch import Tensor
 
 from kdlab.data.dataset import Dataset, Examples
 from kdlab.data.idx import stratified_order
-from kdlab.data.transfer import NO_LABEL, Material
+from kdlab.data.transfer import Material
 from kdlab.data.transfer_order import Mixture
 from kdlab.errors import UserError
+from kdlab.outputs import NO_LABEL
 from kdlab.streams import numpy_generator
 from kdlab.targets import build
 

@@ -68,6 +68,14 @@ def rows_of(config: RunConfig, dataset: Dataset) -> TrainingRows:
     return training_rows(material, transfer=transfer.spec, labels=transfer.labels)
 
 
+def steps_an_epoch(config: RunConfig, lab: Lab) -> int:
+    """Steps of an epoch of a config's student."""
+    rows, transfer, batch_size = kept_rows(config, lab), transfer_of(config), config.training.batch_size
+    if transfer is None:
+        return max(len(rows.train) // batch_size, 1)
+    return rows.mixture(batch_size=batch_size, labelled_fraction=transfer.labelled_fraction).steps
+
+
 def kept_rows(config: RunConfig, lab: Lab) -> TrainingRows:
     """The same, once for all who learn from them."""
     dataset, told = lab.dataset(config), rows_identity(config)

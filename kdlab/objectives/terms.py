@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kdlab.objectives.marks import boolean, fraction, positive, term
+from kdlab.outputs import NO_LABEL as NO_LABEL
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
-NO_LABEL = -100
-"""The label of an unlabelled row, which ``cross_entropy`` gives the value 0."""
 FEW_CLASSES = 16
 """Over fewer classes than a vector holds torch's CPU softmax of a last axis is four to eight times as slow as with the
 classes in front; over more it is faster."""

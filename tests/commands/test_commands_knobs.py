@@ -33,6 +33,9 @@ READS = {
         ],
         ["teacher.quality.scale", "teacher.quality.steps", "objective.temprature"],
     ),
+    "data/transfer=noise": (["data.transfer.size", "data/transfer", "data.shown.omit"], []),
+    "objective=hard_labels data/transfer=pool data.transfer.labels=true": (["data/transfer", "data.transfer.size"], []),
+    "objective=hard_labels data/transfer=pool": (["data.shown.labelled"], ["data/transfer", "data.transfer.size"]),
     "objective=hard_labels": (
         ["objective", "objective.terms.hard_labels.label_smoothing", "student.width", "training.steps"],
         ["objective.alpha", "teacher.seed", "teacher/quality", "teacher.training.steps", "teacher.model.width"],
@@ -69,7 +72,7 @@ READS = {
 
 @pytest.mark.parametrize("choice", READS)
 def test_what_a_config_reads(composer, choice):
-    cfg, absent = composer.compose(["data=tiny", *filter(None, [choice])])
+    cfg, absent = composer.compose(["data=tiny", *choice.split()])
     assert absent == []
     does, does_not = READS[choice]
     assert unread(raw_config(cfg), does) == []
@@ -111,6 +114,16 @@ def test_a_teacher_alone_reads_the_temperature_where_its_targets_depend_on_it(co
         [] if is_read else ["objective.temperature"]
     )
     assert unread(raw_config(cfg), ["objective.alpha"], kind="teacher") == ["objective.alpha"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "is_read"),
+    [([], False), (["teacher/quality=virtual"], True), (["teacher.match_entropy=1"], True)],
+)
+def test_a_teacher_alone_reads_what_its_student_is_shown_where_it_is_fitted_to_that(composer, choice, is_read):
+    cfg, _ = composer.compose(["data=tiny", "data/transfer=noise", *choice])
+    keys = ["data.shown.omit", "data.transfer.size", "data/transfer"]
+    assert unread(raw_config(cfg), keys, kind="teacher") == ([] if is_read else keys)
 
 
 @pytest.mark.parametrize(("quality", "is_read"), [("permuted", True), ("calibrated", False)])

@@ -8,9 +8,10 @@ import tiny_data
 import torch
 
 from kdlab.data import Examples
-from kdlab.data.transfer import NO_LABEL, heldout, mixup, noise, pool
+from kdlab.data.transfer import heldout, mixup, noise, pool
 from kdlab.data.transfer_rows import material_of, training_rows, visible_classes
 from kdlab.errors import UserError
+from kdlab.outputs import NO_LABEL
 
 EVERY = torch.ones(tiny_data.NUM_CLASSES, dtype=torch.bool)
 MAKERS = "kdlab.data.transfer."
