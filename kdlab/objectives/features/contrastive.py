@@ -96,8 +96,8 @@ def contrastive(
 ) -> Tensor:
     """``-log h(true pair) - sum_m log (1 - h(false pair))``, with student and with teacher as the anchor.
 
-    ``h = p / (p + m / N)``, ``p = exp(anchor . memory / T) / Z`` (equations 17 to 19, with Z as in Wu et al. 2018). The
-    authors' code adds 1e-7 to the denominator and is otherwise the same.
+    ``h = p / (p + m / N)``, ``p = exp(anchor . memory / T) / Z``, with Z as in Wu et al. 2018 (arXiv:1805.01978). The
+    authors' code adds 1e-7 to the denominator.
 
     Args:
         student: its feature ``student_layer`` is read.

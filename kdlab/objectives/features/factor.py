@@ -101,7 +101,7 @@ def factor_transfer(
     reconstruction: float = 0.002,
     tokens: bool = False,
 ) -> Tensor:
-    """``mean |F_t / ||F_t|| - F_s / ||F_s|||^p + r mean (t - paraphrase(t))^2`` (equations 1 and 3).
+    """``mean |F_t / ||F_t|| - F_s / ||F_s|||^p + r mean (t - paraphrase(t))^2``.
 
     Factors are flattened to vectors of length 1. RepDistiller compares the squared factors averaged over channels
     instead. Where positions differ, the factor with more is pooled.

@@ -88,7 +88,7 @@ def variational(
 ) -> Tensor:
     """``sum_layers mean_units 1/2 ((t - mean(s))^2 / variance + log variance)``: without the constant of a Gaussian.
 
-    Equation 5 sums over units; the authors' code averages, as here, so that a weight means the same for every layer.
+    The paper sums over units; the authors' code averages, as here, so that a weight means the same for every layer.
     The value may be below 0.
 
     Args:

@@ -29,7 +29,7 @@ def normalised(layers: nn.Sequential, rows: np.ndarray) -> np.ndarray:
 
 
 def fused(fusions: nn.ModuleList, shallow: np.ndarray, deep: np.ndarray) -> list[np.ndarray]:
-    """Figure 3: the deepest layer by itself; the one above it with that, repeated to its positions, by attention."""
+    """The deepest layer by itself; the one above it with that, repeated to its positions, by attention."""
     first, last = fusions
     handed = normalised(last.reduce, deep)
     found = [normalised(last.expand, handed)]

@@ -19,7 +19,7 @@ def averaged(rows: np.ndarray, positions: int) -> np.ndarray:
 
 
 def slow(network: torch.nn.Module, student: list[np.ndarray], teacher: list[np.ndarray]) -> float:
-    """Equation 5 without the constant, its sums over units as means: one example."""
+    """The negative log-density without its constant, sums over units as means: one example."""
     total = 0.0
     (regressor,) = network.beside.children()
     for gaussian, own, target in zip(regressor, student, teacher, strict=True):
