@@ -77,8 +77,8 @@ def activation_boundaries(
 ) -> Tensor:
     """``sum_layers 2^(l - n) sum_units relu(m + s)^2`` where a teacher's unit is off, ``relu(m - s)^2`` where it is on.
 
-    As in the authors' code: the last of n layers has weight 1, each before it half of that. They multiply by .003, which
-    is the weight of the preset.
+    As in the authors' code: the last of n layers has weight 1, each before it half of that. They multiply by .003, the
+    weight of the preset.
 
     Args:
         student: its features ``student_layers`` are read.
