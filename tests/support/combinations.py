@@ -1,5 +1,8 @@
 """What may be combined: terms, families, qualities and augmentation as conf/ has them, on two tiny data sets."""
 
+import yaml
+
+from kdlab import targets
 from kdlab.commands.places import configs_in, resource
 
 TERMS = tuple(configs_in(resource("conf") / "objective/term"))
@@ -20,6 +23,8 @@ DATA = {
     ],
 }
 BY_INDEX = ("virtual", "permuted")
+#: These teachers give logits alone.
+WITHOUT_FEATURES = (*BY_INDEX, "uniform")
 #: These terms compare positions, of which vectors and the last layer of so short a signal have none.
 BY_POSITION = ("attention_transfer", "neuron_selectivity")
 OBJECTIVES = {
@@ -28,6 +33,14 @@ OBJECTIVES = {
     **{name: [f"+objective/term@objective.terms.{name}={name}"] for name in TERMS if name not in (
         "hard_labels", "soft_targets")},
 }  # fmt: skip
+
+
+def _reads_features(term):
+    spec = yaml.safe_load((resource("conf") / "objective/term" / f"{term}.yaml").read_text())
+    return not targets.resolve(spec["_target_"]).needs <= {"logits"}
+
+
+BY_FEATURES = tuple(name for name in TERMS if _reads_features(name))
 FACTORS = {
     "data": tuple(DATA),
     "student": tuple(FAMILIES),
@@ -50,6 +63,8 @@ def allowed(row):
     reads = READS[row["data"]]
     fits = row["student"] in reads and row["teacher"] in reads
     if row["objective"] in BY_POSITION and (row["data"] == "signals" or "mlp" in (row["student"], row["teacher"])):
+        return False
+    if row["objective"] in BY_FEATURES and row["quality"] in WITHOUT_FEATURES:
         return False
     return fits and (row["augmentation"] == "none" or row["quality"] not in BY_INDEX)
 

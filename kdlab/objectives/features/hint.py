@@ -11,7 +11,6 @@ from kdlab.objectives.features.projections import CONVOLUTIONS, check_axes, resi
 from kdlab.objectives.features.shapes import channels_first, feature_of
 from kdlab.objectives.marks import boolean, term
 from kdlab.objectives.setting import Setting, Shape
-from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 
@@ -103,5 +102,5 @@ def hint(
         ``[..., B]``.
     """
     wanted = feature_of(teacher, teacher_layer, tokens=tokens).rows
-    found = at_least_single(regressor(feature_of(student, student_layer, tokens=tokens).values))
-    return (wanted - found.reshape(*found.shape[: student.logits.ndim - 1], -1)).square().mean(-1)
+    found: Tensor = regressor(feature_of(student, student_layer, tokens=tokens).values)
+    return (wanted - found.flatten(student.logits.ndim - 1)).square().mean(-1)
