@@ -16,10 +16,10 @@ def examples(count, *, start=0, seed=0, noise=0.7):
     return Examples(inputs[:, None], labels, torch.arange(start, start + count))
 
 
-def tiny(*, seed: int = 0, train: int = 60, validation: int = 30, test: int = 45) -> Dataset:
-    """The data set."""
+def tiny(*, seed: int = 0, train: int = 60, validation: int = 30, test: int = 45, pool: int = 0) -> Dataset:
+    """The data set, with a pool of unlabelled examples where it is asked for."""
     splits = [examples(n, start=at, seed=seed) for n, at in ((train, 0), (validation, 10_000), (test, 20_000))]
-    return Dataset("tiny", NUM_CLASSES, *splits)
+    return Dataset("tiny", NUM_CLASSES, *splits, examples(pool, start=30_000, seed=seed) if pool else None)
 
 
 def louder(dataset: Dataset, *, factor: float = 2.0) -> Examples:
