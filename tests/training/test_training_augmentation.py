@@ -107,11 +107,22 @@ def test_a_twin_sees_its_students_views_and_a_teacher_others(kit, steps):
     assert not torch.allclose(*orders, atol=0.5)
 
 
-def test_the_teacher_is_asked_about_the_mixed_inputs_that_the_student_sees(kit):
-    """Beyer et al. 2022: consistent views."""
+@pytest.mark.parametrize("steps", [SHIFT, NOISE, MIXUP, {**SHIFT, **MIXUP}])
+def test_the_teacher_is_asked_about_the_changed_inputs_that_the_student_sees(kit, steps):
+    """Consistent views (Beyer et al. 2022, arXiv:2106.05237)."""
     teacher = OnlineTeacher(Seen(kit.network(99), always=True))
-    teacher.model.shown.clear()
-    assert torch.equal(shown_to(kit, MIXUP, alpha=0.5, teacher=teacher), torch.stack(teacher.model.shown))
+    seen = shown_to(kit, steps, alpha=0.5, teacher=teacher)
+    assert torch.equal(seen, torch.stack(teacher.model.shown))
+    assert not torch.equal(seen, shown_to(kit, {}))
+
+
+def test_views_are_consistent_in_a_stack_too(kit):
+    alone = [shown_to(kit, MIXUP, alpha=0.5, teacher=kit.teacher(), seed=seed) for seed in (0, 1)]
+    teacher = OnlineTeacher(Seen(kit.network(99), always=True))
+    how = {"alpha": 0.5, "teacher": teacher, "recipe": kit.recipe(augmentation=MIXUP)}
+    kit.fit_all([kit.learner(kit.network(seed), seed=seed, **how) for seed in (0, 1)])
+    asked = torch.stack(teacher.model.shown).unflatten(0, (-1, 2))
+    assert torch.equal(asked, torch.stack(alone, dim=1)), "in every step about the views of each student"
 
 
 def test_mixed_batches_train_as_a_bare_loop_does(kit):

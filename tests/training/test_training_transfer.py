@@ -91,6 +91,35 @@ def test_curves_count_epochs_of_labelled_rows_and_the_answers_to_them_alone(kit)
     assert counts == [pytest.approx(round(count)) for count in counts], "of the twenty-four labelled rows of an epoch"
 
 
+class Noting:
+    """A teacher that notes what it is asked about."""
+
+    def __init__(self, teacher):
+        self.teacher, self.asked = teacher, []
+        self.num_classes, self.provides = teacher.num_classes, teacher.provides
+
+    def __call__(self, inputs, index):
+        self.asked.append(inputs.clone())
+        return self.teacher(inputs, index)
+
+    def to(self, device, dtype=None):
+        self.teacher.to(device, dtype)
+        return self
+
+
+def test_rows_of_a_transfer_set_are_augmented_too_and_the_teacher_is_asked_about_what_came_of_them(kit):
+    noise = {"noise": {"_target_": "kornia.augmentation.RandomGaussianNoise", "std": 0.1, "p": 1.0}}
+    asked = []
+    for steps in ({}, noise):
+        teacher = Noting(kit.teacher())
+        recipe = kit.recipe(steps=8, augmentation=steps)
+        kit.fit_all([mixed(kit, kit.network(), teacher=teacher, recipe=recipe)])
+        asked.append(torch.stack(teacher.asked[-8:]))
+    apart = (asked[1] - asked[0]).flatten(2)
+    assert apart.std(-1).min() > 0.02, "every row of every batch"
+    assert apart.std() == pytest.approx(0.1, rel=0.1)
+
+
 class CutOffError(Exception):
     pass
 
