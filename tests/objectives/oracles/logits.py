@@ -88,8 +88,8 @@ def jensen_shannon(
 def logit_mse(student_logits: Array, teacher_logits: Array, *, centred: bool = False) -> list[float]:
     """(1 / C) sum_c (z_c - v_c)^2, per example; centred: each row of logits less its mean over the classes first.
 
-    Ba & Caruana (1312.6184) write (1 / 2) sum_c: C / 2 times this. Kim et al. (2105.08919) write the squared norm, C times
-    this.
+    Ba & Caruana (1312.6184) write (1 / 2) sum_c: C / 2 times this. Kim et al. (2105.08919) write the squared norm:
+    C times this.
     """
     losses = []
     for student, teacher in zip(student_logits, teacher_logits, strict=True):
