@@ -25,7 +25,7 @@ from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 def flows(layers: Sequence[Feature]) -> list[Tensor]:
     """``G = F_lower F_upper^T / P`` of each layer and the next, ``[..., B, C_lower, C_upper]`` (equation 1).
 
-    The one with more positions is pooled.
+    The one with more positions is pooled by the mean, as in RepDistiller; the paper takes the maximum.
     """
     pairs = [maps(lower, upper) for lower, upper in itertools.pairwise(layers)]
     return [products(lower, upper) / lower.shape[-1] for lower, upper in pairs]

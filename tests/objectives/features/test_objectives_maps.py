@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from equipped_terms import draw
+from oracles import features as oracles
 from torch import Tensor
 
 from kdlab.errors import UserError
@@ -18,7 +19,6 @@ from kdlab.objectives.features.selectivity import neuron_selectivity
 from kdlab.objectives.features.solution_flow import solution_flow
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
-Maps = Sequence[np.ndarray]
 NO_BATCH: Any = None
 WITH_PROJECTION = (solution_flow, hidden_cosine)
 ROWS = 3
@@ -42,77 +42,12 @@ def values(function: Any, student: Sequence[Tensor], teacher: Sequence[Tensor], 
     return found
 
 
-def places(features: np.ndarray) -> list[tuple[int, ...]]:
-    """All positions of ``[C, *positions]``."""
-    return list(np.ndindex(features.shape[1:]))
-
-
-def halved(features: np.ndarray) -> np.ndarray:
-    """``[C, 2 H, 2 W]`` to ``[C, H, W]``, by means of four."""
-    return sum(features[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4  # type: ignore[no-any-return]
-
-
-def slow_attention(student: Maps, teacher: Maps, *, power: float = 2) -> float:
-    def attention(features: np.ndarray) -> dict[tuple[int, ...], float]:
-        found = {at: sum(abs(float(one[at])) ** power for one in features) for at in places(features)}
-        size = math.sqrt(sum(value**2 for value in found.values()))
-        return {at: value / size for at, value in found.items()}
-
-    total = 0.0
-    for own, wanted in zip(student, teacher, strict=True):
-        a, b = attention(own), attention(wanted)
-        total += sum((a[at] - b[at]) ** 2 for at in a) / len(a)
-    return total
-
-
-def slow_selectivity(student: Maps, teacher: Maps) -> float:
-    def kernel(first: np.ndarray, second: np.ndarray) -> float:
-        dot = sum(float(a) * float(b) for a, b in zip(first.flat, second.flat, strict=True))
-        sizes = math.sqrt(sum(float(a) ** 2 for a in first.flat) * sum(float(b) ** 2 for b in second.flat))
-        return (dot / sizes) ** 2
-
-    def mean(first: np.ndarray, second: np.ndarray) -> float:
-        return sum(kernel(a, b) for a in first for b in second) / (len(first) * len(second))
-
-    own, wanted = student[0], teacher[0]
-    return mean(wanted, wanted) + mean(own, own) - 2 * mean(wanted, own)
-
-
-def slow_flow(student: Maps, teacher: Maps) -> float:
-    def flow(lower: np.ndarray, upper: np.ndarray, i: int, j: int) -> float:
-        return sum(float(lower[i][at]) * float(upper[j][at]) for at in places(upper)) / len(places(upper))
-
-    total = 0.0
-    for at in range(len(student) - 1):
-        a, b, c, d = student[at], student[at + 1], teacher[at], teacher[at + 1]
-        pairs = [(i, j) for i in range(len(a)) for j in range(len(b))]
-        total += sum((flow(a, b, i, j) - flow(c, d, i, j)) ** 2 for i, j in pairs) / len(pairs)
-    return total
-
-
-def slow_cosine(student: Maps, teacher: Maps) -> float:
-    def apart(own: np.ndarray, wanted: np.ndarray) -> float:
-        dot = sum(float(a) * float(b) for a, b in zip(own, wanted, strict=True))
-        return 1 - dot / math.sqrt(sum(float(a) ** 2 for a in own) * sum(float(b) ** 2 for b in wanted))
-
-    layers = []
-    for own, wanted in zip(student, teacher, strict=True):
-        layers.append(sum(apart(own[(slice(None), *at)], wanted[(slice(None), *at)]) for at in places(own)))
-        layers[-1] /= len(places(own))
-    return sum(layers) / len(layers)
-
-
-def slow_hint(student: Maps, teacher: Maps) -> float:
-    pairs = list(zip(student[0].flat, teacher[0].flat, strict=True))
-    return sum((float(a) - float(b)) ** 2 for a, b in pairs) / len(pairs)
-
-
-SLOW: dict[Any, Callable[[Maps, Maps], float]] = {
-    attention_transfer: slow_attention,
-    neuron_selectivity: slow_selectivity,
-    solution_flow: slow_flow,
-    hidden_cosine: slow_cosine,
-    hint: slow_hint,
+SLOW: dict[Any, Callable[..., list[float]]] = {
+    attention_transfer: partial(oracles.over_layers, oracles.attention_transfer),
+    neuron_selectivity: lambda student, teacher: oracles.neuron_selectivity(student[0], teacher[0]),
+    solution_flow: oracles.solution_flow,
+    hidden_cosine: partial(oracles.over_layers, oracles.hidden_cosine, how="mean"),
+    hint: lambda student, teacher: oracles.hint(student[0], teacher[0]),
 }
 every_term = pytest.mark.parametrize("function", [pytest.param(one, id=one.__name__) for one in SLOW])
 SHAPES = {"signals": ((4, 6), (5, 6)), "images": ((4, 2, 3), (5, 2, 3))}
@@ -123,8 +58,8 @@ def drawn(shapes: Sequence[tuple[int, ...]], *, seed: int) -> list[Tensor]:
 
 
 def looped(function: Any, student: Sequence[Tensor], teacher: Sequence[Tensor], **knobs: Any) -> Tensor:
-    pairs = [([one[row].numpy() for one in student], [one[row].numpy() for one in teacher]) for row in range(ROWS)]
-    return torch.tensor([SLOW[function](*pair, **knobs) for pair in pairs], dtype=torch.float64)
+    both = ([one.numpy() for one in side] for side in (student, teacher))
+    return torch.tensor(SLOW[function](*both, **knobs), dtype=torch.float64)
 
 
 @every_term
@@ -150,25 +85,33 @@ def test_channels_may_differ_in_number(function: Any) -> None:
     torch.testing.assert_close(values(function, student, teacher), looped(function, student, teacher))
 
 
-@pytest.mark.parametrize("function", [attention_transfer, neuron_selectivity, hidden_cosine])
-@pytest.mark.parametrize("larger", ["student", "teacher"])
-def test_the_one_with_more_positions_is_pooled(function: Any, larger: str) -> None:
-    large, small = drawn([(4, 4, 6)], seed=0), drawn([(4, 2, 3)], seed=10)
-    pooled = [torch.stack([torch.from_numpy(halved(row.numpy())) for row in large[0]])]
-    pair, expected = ((large, small), (pooled, small)) if larger == "student" else ((small, large), (small, pooled))
-    torch.testing.assert_close(values(function, *pair), looped(function, *expected))
+@pytest.mark.parametrize("function", [attention_transfer, neuron_selectivity])
+@pytest.mark.parametrize("shapes", [((4, 6, 4), (4, 2, 3)), ((4, 2, 3), (4, 6, 4)), ((4, 5), (3, 7))])
+def test_the_one_with_more_positions_is_pooled(function: Any, shapes: Any) -> None:
+    student, teacher = drawn(shapes[:1], seed=0), drawn(shapes[1:], seed=10)
+    torch.testing.assert_close(values(function, student, teacher), looped(function, student, teacher))
+
+
+def test_cosines_are_of_pooled_maps() -> None:
+    student, teacher = drawn([(4, 6, 4)], seed=0), drawn([(4, 2, 3)], seed=10)
+    pooled = torch.stack([torch.from_numpy(oracles.pooled(row.numpy(), (2, 3))) for row in student[0]])
+    torch.testing.assert_close(values(hidden_cosine, student, teacher), looped(hidden_cosine, [pooled], teacher))
 
 
 def test_a_flow_pools_the_layer_with_more_positions() -> None:
-    student, teacher = drawn([(4, 4, 6), (5, 2, 3)], seed=0), drawn([(4, 2, 3), (5, 2, 3)], seed=10)
-    pooled = torch.stack([torch.from_numpy(halved(row.numpy())) for row in student[0]])
-    expected = looped(solution_flow, [pooled, student[1]], teacher)
-    torch.testing.assert_close(values(solution_flow, student, teacher), expected)
+    shapes = [[(4, 6, 4), (5, 2, 3), (3, 2, 3)], [(4, 2, 3), (5, 2, 3), (3, 5, 5)]]
+    student, teacher = drawn(shapes[0], seed=0), drawn(shapes[1], seed=10)
+    torch.testing.assert_close(values(solution_flow, student, teacher), looped(solution_flow, student, teacher))
 
 
 def test_a_flow_of_vectors_is_their_outer_product() -> None:
     student, teacher = drawn([(4,), (5,), (3,)], seed=0), drawn([(4,), (5,), (3,)], seed=10)
-    torch.testing.assert_close(values(solution_flow, student, teacher), looped(solution_flow, student, teacher))
+    first, second, third = ([one.unsqueeze(-1) for one in pair] for pair in zip(student, teacher, strict=True))
+    expected = sum(
+        ((lower[1] @ upper[1].mT - lower[0] @ upper[0].mT) ** 2).mean((1, 2))
+        for lower, upper in ((first, second), (second, third))
+    )
+    torch.testing.assert_close(values(solution_flow, student, teacher), expected)
 
 
 @every_term
