@@ -9,7 +9,7 @@ weights are; ``published`` is the code of the authors of a term.
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -353,3 +353,272 @@ def vectors_of(example: Array, *, channel_axis: int | None) -> list[list[float]]
         return [flat(example)]
     last = np.moveaxis(example, channel_axis - 1 if channel_axis > 0 else channel_axis, -1)
     return [flat(vector) for vector in last.reshape(-1, last.shape[-1])]
+
+
+def softplus_variance(parameter: Sequence[float] | Array, *, epsilon: float = 1e-5) -> list[float]:
+    """log(1 + exp(a_c)) + epsilon: the learned variance of VID for each channel."""
+    return [math.log1p(math.exp(float(a))) + epsilon for a in parameter]
+
+
+def variational(
+    student: Array,
+    teacher: Array,
+    *,
+    variance: Sequence[float] | Array,
+    regressor: Module = identity,
+    form: Literal["mean", "sum"] = "mean",
+) -> list[float]:
+    """(1 / 2) ((t - mu(s))^2 / var_c + log var_c) over the units of the teacher, per example (VID, 1904.05835).
+
+    The paper adds up the units (``sum``), the published code and RepDistiller take their mean. Both leave out the
+    constant log(2 pi) / 2. The variance of a channel is the same at every position; maps meet at the smaller size,
+    the student's before the regressor.
+    """
+    met = [same_positions(one, other) for one, other in zip(student, teacher, strict=True)]
+    guesses = regressor(np.array([one for one, _ in met]))
+    losses = []
+    for guess, (_, target) in zip(guesses, met, strict=True):
+        parts = [
+            0.5 * ((t - mu) ** 2 / float(var) + math.log(float(var)))
+            for var, mus, ts in zip(variance, channels_of(guess), channels_of(target), strict=True)
+            for mu, t in zip(mus, ts, strict=True)
+        ]
+        losses.append(mean(parts) if form == "mean" else math.fsum(parts))
+    return losses
+
+
+def factor_transfer(
+    student: Array,
+    teacher: Array,
+    *,
+    translator: Module = identity,
+    paraphraser: Module = identity,
+    over: Literal["positions", "factor"] = "positions",
+    power: int = 2,
+    exponent: int = 1,
+    form: Literal["mean", "sum"] = "mean",
+) -> list[float]:
+    """|F_S - F_T|^q of factors of unit norm, per example (factor transfer, 1802.04977).
+
+    The paper and the published code normalise the whole factor (``over="factor"``), the first adds up |.|_1 (``sum``),
+    the second takes the mean. RepDistiller makes an attention map of the factor first, mean over its channels of F^p
+    (``over="positions"``, p = 2, no absolute value), and takes the mean over positions.
+    """
+    losses = []
+    for one, other in zip(translator(student), paraphraser(teacher), strict=True):
+        factors = []
+        for factor in same_positions(one, other):
+            channels = channels_of(factor)
+            summed = [mean([channel[p] ** power for channel in channels]) for p in range(len(channels[0]))]
+            factors.append(unit(flat(factor) if over == "factor" else summed))
+        parts = [abs(a - b) ** exponent for a, b in zip(*factors, strict=True)]
+        losses.append(mean(parts) if form == "mean" else math.fsum(parts))
+    return losses
+
+
+def paraphraser_reconstruction(
+    teacher: Array, *, encode: Module, decode: Module, exponent: int = 2, form: Literal["mean", "sum"] = "mean"
+) -> list[float]:
+    """|decode(encode(t)) - t|^2, per example: what the paraphraser is trained on (1802.04977).
+
+    The paper has the squared norm (``sum``), RepDistiller the mean of squares, the published code the mean of absolute
+    values (``exponent=1``). All train it before the student, then hold it still.
+    """
+    losses = []
+    for guess, target in zip(decode(encode(teacher)), teacher, strict=True):
+        parts = [abs(a - b) ** exponent for a, b in zip(flat(guess), flat(target), strict=True)]
+        losses.append(mean(parts) if form == "mean" else math.fsum(parts))
+    return losses
+
+
+def activation_boundaries(
+    student: Array,
+    teacher: Array,
+    *,
+    connector: Module = identity,
+    margin: float = 1.0,
+    form: Literal["mean", "sum"] = "sum",
+) -> list[float]:
+    """max(0, m - r(s))^2 where t > 0, max(0, m + r(s))^2 where t <= 0, over units, per example (AB, 1811.03233).
+
+    Both sides are values before the ReLU; a teacher's after it gives the same, for only the sign of t > 0 is read.
+    The paper and the code add up the units. Across layers see ``boundary_weights``.
+    """
+    losses = []
+    for one, other in zip(connector(student), teacher, strict=True):
+        parts = []
+        for s, t in zip(flat(one), flat(other), strict=True):
+            short = margin - s if t > 0 else margin + s
+            parts.append(max(0.0, short) ** 2)
+        losses.append(mean(parts) if form == "mean" else math.fsum(parts))
+    return losses
+
+
+def boundary_weights(layers: int) -> list[float]:
+    """2^(i - n + 1) for layer i of n: halved with every layer away from the last, in the code of AB and RepDistiller.
+
+    Both then divide by 1000, and RepDistiller multiplies by 3. RepDistiller has the term in a stage of its own, before
+    the student is trained, and nothing of it after that, so that its weight there does nothing; ``solution_flow`` too.
+    """
+    return [2.0 ** (i - layers + 1) for i in range(layers)]
+
+
+def critic(embedding: Sequence[float], stored: Sequence[float], *, temperature: float, normaliser: float) -> float:
+    """exp(v . m / T) / Z, the unnormalised probability of a pair."""
+    return math.exp(dot(embedding, stored) / temperature) / normaliser
+
+
+def contrastive_side(
+    embedding: Sequence[float],
+    memory: Array,
+    *,
+    index: int,
+    negatives: Sequence[int],
+    temperature: float,
+    normaliser: float = 1.0,
+    epsilon: float = 0.0,
+) -> float:
+    """-log h(positive) - sum over N negatives of log(1 - h), h = P / (P + N / M), M rows in the memory, of one row."""
+    noise = len(negatives) / len(memory)
+    positive = critic(embedding, flat(memory[index]), temperature=temperature, normaliser=normaliser)
+    loss = -math.log(positive / (positive + noise + epsilon))
+    for row in negatives:
+        other = critic(embedding, flat(memory[row]), temperature=temperature, normaliser=normaliser)
+        loss -= math.log(noise / (other + noise + epsilon))
+    return loss
+
+
+def contrastive_rows(
+    student: Array,
+    teacher: Array,
+    *,
+    student_memory: Array,
+    teacher_memory: Array,
+    index: Sequence[int],
+    negatives: Sequence[Sequence[int]],
+    temperature: float = 0.07,
+    student_normaliser: float = 1.0,
+    teacher_normaliser: float = 1.0,
+    student_embedding: Module = identity,
+    teacher_embedding: Module = identity,
+    epsilon: float = 0.0,
+) -> list[float]:
+    """CRD (1910.10699), per example: the student beside the teacher's memory, and the teacher beside the student's.
+
+    Embeddings are brought to unit norm here. The paper's h = e / (e + N / M) has no normaliser Z and no epsilon (Z = 1,
+    epsilon = 0); the published code divides e by the Z that ``memory_normaliser`` takes from the first batch, and adds
+    1e-7 to the denominators. In both of ours, as in the code, the positive is the remembered embedding of the example.
+    """
+    v, w = ([unit(row) for row in rows_of(each)] for each in (student_embedding(student), teacher_embedding(teacher)))
+    losses = []
+    for row, (one, other) in enumerate(zip(v, w, strict=True)):
+        sides = ((one, teacher_memory, student_normaliser), (other, student_memory, teacher_normaliser))
+        losses.append(
+            math.fsum(
+                contrastive_side(
+                    embedding,
+                    memory,
+                    index=index[row],
+                    negatives=negatives[row],
+                    temperature=temperature,
+                    normaliser=normaliser,
+                    epsilon=epsilon,
+                )
+                for embedding, memory, normaliser in sides
+            )
+        )
+    return losses
+
+
+def contrastive(student: Array, teacher: Array, **knobs: object) -> float:
+    """The mean of ``contrastive_rows`` over the batch, as the published code has it."""
+    return mean(contrastive_rows(student, teacher, **knobs))
+
+
+def memory_normaliser(
+    embeddings: Array, memory: Array, *, index: Sequence[int], negatives: Sequence[Sequence[int]], temperature: float
+) -> float:
+    """Z = M times the mean of exp(v . m / T) over the positives and negatives of the first batch; then held."""
+    values = [
+        critic(unit(embedding), flat(memory[at]), temperature=temperature, normaliser=1.0)
+        for embedding, own, others in zip(rows_of(embeddings), index, negatives, strict=True)
+        for at in (own, *others)
+    ]
+    return len(memory) * mean(values)
+
+
+def memory_update(memory: Array, embeddings: Array, *, index: Sequence[int], momentum: float = 0.5) -> Array:
+    """The memory with the rows of the batch at unit(momentum m + (1 - momentum) v), v of unit norm."""
+    updated = np.array(memory, dtype=np.float64)
+    for embedding, row in zip(rows_of(embeddings), index, strict=True):
+        moved = [momentum * m + (1 - momentum) * v for m, v in zip(flat(memory[row]), unit(embedding), strict=True)]
+        updated[row] = unit(moved)
+    return updated
+
+
+def nearest(features: Array, size: Sequence[int]) -> Array:
+    """Maps of a batch at another size by the nearest neighbour, place floor(i n / m), as torch has it."""
+    result = np.array(features, dtype=np.float64)
+    for axis, target in enumerate(size, start=2):
+        length = result.shape[axis]
+        result = np.take(result, [i * length // target for i in range(target)], axis=axis)
+    return result
+
+
+class Fusion(NamedTuple):
+    """What a stage learns: ``enter`` to the common width, ``attend`` to two maps, ``leave`` to the teacher's width.
+
+    ``attend`` takes ``[B, 2 W, *positions]`` to ``[B, 2, *positions]``, sigmoid included; the deepest stage has none.
+    """
+
+    enter: Module
+    leave: Module
+    attend: Module | None = None
+
+
+def fuse(features: Array, deeper: Array | None, *, stage: Fusion, size: Sequence[int]) -> tuple[Array, Array]:
+    """Attention-based fusion (ABF): what is compared with the teacher's, and what the next shallower stage receives."""
+    mixed = np.array(stage.enter(features), dtype=np.float64)
+    if stage.attend is not None and deeper is not None:
+        above = nearest(deeper, mixed.shape[2:])
+        attention = stage.attend(np.concatenate([mixed, above], axis=1))
+        mixed = mixed * attention[:, :1] + above * attention[:, 1:]
+    mixed = nearest(mixed, size)
+    return stage.leave(mixed), mixed
+
+
+def hierarchical_context(student: Array, teacher: Array, *, levels: Sequence[int] = (4, 2, 1)) -> list[float]:
+    """HCL: squared differences at full size and after pooling to 4, 2 and 1, weights 1, 1/2, 1/4, 1/8, per example.
+
+    Levels that are not smaller than the map are left out, their weight goes to the next; the weights are divided by
+    their sum. From the published code: the paper (2104.09044) gives no weights.
+    """
+    losses = []
+    for one, other in zip(student, teacher, strict=True):
+        parts, weights = [], []
+        sizes = [one.shape[1:], *([level] * (one.ndim - 1) for level in levels if level < one.shape[1])]
+        for depth, size in enumerate(sizes):
+            a, b = flat(pooled(one, size)), flat(pooled(other, size))
+            weights.append(0.5**depth)
+            parts.append(weights[-1] * mean([(x - y) ** 2 for x, y in zip(a, b, strict=True)]))
+        losses.append(math.fsum(parts) / math.fsum(weights))
+    return losses
+
+
+def review(students: Sequence[Array], teachers: Sequence[Array], *, stages: Sequence[Fusion]) -> list[float]:
+    """HCL between each fused stage of the student and the teacher's, added over stages, per example (2104.09044).
+
+    Layers from shallow to deep; the deepest enters first, and what it leaves goes up. Vectors count as maps of size 1,
+    as the published code treats the pooled feature that it appends.
+    """
+    student_maps, teacher_maps = ([as_map(layer) for layer in side] for side in (students, teachers))
+    deeper: Array | None = None
+    parts = []
+    for features, target, stage in reversed(list(zip(student_maps, teacher_maps, stages, strict=True))):
+        fused, deeper = fuse(features, deeper, stage=stage, size=target.shape[2:])
+        parts.append(hierarchical_context(fused, target))
+    return [math.fsum(values) for values in zip(*parts, strict=True)]
+
+
+def as_map(features: Array) -> Array:
+    return features[:, :, None, None] if features.ndim == 2 else features
