@@ -57,7 +57,7 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
         return teaches and _takes(raw, "shift", parts=("data",))
     if section == "data" and rest.split(".")[0] in ("shown", "transfer"):
         of_student = kind != "teacher" or _teacher_reads_rows(raw)
-        return of_student and (rest.startswith("shown") or _learns_without_labels(raw))
+        return of_student and (rest.startswith("shown") or _transfer_set_is_read(rest, raw))
     if section == "objective" and rest and not rest.startswith("term"):
         return _is_named(key, named)
     if section == "teacher":
@@ -70,12 +70,17 @@ def _learns_from_teacher(raw: Mapping[str, Any]) -> bool:
     return any(needs_teacher(term) for term in terms.values() if isinstance(term, Mapping))
 
 
-def _learns_without_labels(raw: Mapping[str, Any]) -> bool:
-    """Whether something is learned from the rows of a transfer set: from their teacher, or the labels of the oracle."""
+def _transfer_set_is_read(rest: str, raw: Mapping[str, Any]) -> bool:
+    """Whether something is learned from the rows of a transfer set: from their teacher, or the labels of the oracle.
+
+    Without one its knobs are not read; that there is none (``data/transfer=none``) always is.
+    """
     from kdlab.targets import resolve
 
-    transfer = (raw.get("data") or {}).get("transfer")
-    if not transfer or transfer.get("labels") is True:
+    transfer = (raw.get("data") or {}).get("transfer") or {}
+    if "_target_" not in transfer:
+        return rest == "transfer"
+    if transfer.get("labels") is True:
         return True
     terms = (raw.get("objective") or {}).get("terms") or {}
     try:

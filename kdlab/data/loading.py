@@ -134,10 +134,11 @@ def shift_errors(spec: Any, *, key: str = "data.shift") -> list[str]:
 
 
 def transfer_errors(spec: Any, *, key: str = "data.transfer") -> list[str]:
-    """What is wrong with the spec of a transfer set, called ``target(material, **knobs)``; an empty one is none."""
-    if not isinstance(spec, Mapping) or not spec:
+    """What is wrong with the spec of a transfer set, called ``target(material, **knobs)``; without a target: none."""
+    if not isinstance(spec, Mapping) or "_target_" not in spec:
         return []
-    knobs = {name: value for name, value in spec.items() if name not in ("labelled_fraction", "labels")}
+    ours = ("labelled_fraction", "labels")
+    knobs = {name: value for name, value in spec.items() if name not in ours and value is not None}
     problems = spec_errors(knobs, key=key, provided=("material",)) + _value_errors(knobs, key=key)
     if spec.get("labels") is True and not problems and not getattr(resolve(str(knobs["_target_"])), "has_labels", True):
         problems.append(f"{key}.labels = True: what {knobs['_target_']} makes has no true labels; false is allowed")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kdlab.experiments.plan import TEACHER_SECTIONS, TWIN_SECTIONS, PlannedRun, concerning
+from kdlab.experiments.plan import OF_THE_STUDENT, TEACHER_SECTIONS, TWIN_SECTIONS, PlannedRun, concerning
 
 #: What of a config says nothing about a teacher, or of a scratch twin: columns of its own would mislead.
 _NOT_OF_A_TEACHER = ("student", "objective", "training", "seed")
@@ -40,6 +40,8 @@ def shown_config(planned: PlannedRun) -> dict[str, Any]:
     plain: Mapping[str, Any] = planned.config.plain
     hidden = _NOT_OF_A_TEACHER if planned.role == "teacher" else ()
     shown = {key: value for key, value in plain.items() if key not in hidden}
+    if planned.role == "teacher" and "rows" not in planned.identity_config:
+        shown["data"] = {key: value for key, value in plain["data"].items() if f"data.{key}" not in OF_THE_STUDENT}
     return {
         **shown,
         "role": planned.role,

@@ -194,7 +194,7 @@ def scratch_config(config: RunConfig, *, read: Read = read_config) -> RunConfig:
     objective = {"terms": {"hard_labels": dict(HARD_LABELS)}}
     views = config.shown_training().views
     training = {"training": {**config.plain["training"], "views": views}} if views else {}
-    alone = {"data": {**config.plain["data"], "transfer": {}}} if config.data.transfer is not None else {}
+    alone = {"data": {**config.plain["data"], "transfer": {}}} if config.plain["data"].get("transfer") else {}
     return read({**config.plain, **training, **alone, "objective": objective, "teacher": None})
 
 

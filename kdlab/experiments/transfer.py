@@ -42,8 +42,7 @@ def transfer_identity(config: RunConfig) -> dict[str, Any]:
     transfer = transfer_of(config)
     if transfer is None:
         return {}
-    knobs = {name: value for name, value in transfer.spec.items() if value is not None}
-    return {"transfer": {"labelled_fraction": transfer.labelled_fraction, "labels": transfer.labels, **knobs}}
+    return {"transfer": {"labelled_fraction": transfer.labelled_fraction, "labels": transfer.labels, **transfer.spec}}
 
 
 def rows_identity(config: RunConfig) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class TransferConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, data: Any) -> Any:
-        return gathered(data, own=("labelled_fraction", "labels"))
+        told = {name: value for name, value in data.items() if value is not None} if isinstance(data, Mapping) else data
+        return gathered(told, own=("labelled_fraction", "labels"))
 
 
 class DataConfig(Section):
@@ -92,8 +93,10 @@ class DataConfig(Section):
     @field_validator("transfer", mode="before")
     @classmethod
     def _none(cls, transfer: Any) -> Any:
-        """``data/transfer=none`` is an empty mapping."""
-        return transfer or None
+        """``data/transfer=none`` leaves the knobs without a target that reads them."""
+        return (
+            None if isinstance(transfer, Mapping) and not transfer.get("_target_", transfer.get("spec")) else transfer
+        )
 
 
 class TrainingConfig(Section):

@@ -64,6 +64,22 @@ SINGLE = {
         ["teacher.seed = 3", "objective=distillation"],
     ),
     "the seed of a control": (["teacher/quality=uniform", "teacher.seed=3"], ["teacher.seed = 3", "standard"]),
+    "a knob of a transfer set that there is not": (
+        ["data.transfer.size=5"],
+        ["data.transfer.size = 5", "nothing in this config reads it", "data/transfer=heldout", "data/transfer=pool"],
+    ),
+    "no such transfer set": (["data/transfer=nosie"], ["data/transfer = 'nosie'", "noise"]),
+    "a transfer set that no term reads": (
+        ["objective=hard_labels", "data/transfer=noise"],
+        ["data/transfer = noise: nothing in this config reads it"],
+    ),
+    "labels of noise": (["data/transfer=noise", "data.transfer.labels=true"], ["data.transfer.labels = True"]),
+    "a share of labels that is none": (
+        ["data/transfer=noise", "data.transfer.labelled_fraction=0"],
+        ["data.transfer.labelled_fraction = 0", "greater than 0"],
+    ),
+    "a class that there is not": (["data.shown.omit=[3]"], ["data.shown.omit = [3]", "classes are 0 to 2"]),
+    "a pool that there is not": (["data/transfer=pool"], ["'tiny' has no unlabelled pool"]),
     "steps that the preset sets": (
         ["teacher/quality=weak", "teacher.training.steps=9"],
         ["teacher.training.steps = 9"],
@@ -97,6 +113,7 @@ MANY = {
     "an unwritable store": (["run", "-m", "seed=0,1", "store.root=/proc/kdlab"], ["store.root = /proc/kdlab"]),
     "a wrong choice among good ones": (["run", "-m", "student=mlp,mpl"], ["student = 'mpl'", "mlp"]),
     "what a teacher does not read": (["teacher", "student.width=3"], ["student.width = 3"]),
+    "what a teacher is not concerned by": (["teacher", "data.shown.omit=[1]"], ["data.shown.omit = [1]"]),
     "what no teacher reads": (["teacher", "-m", "student.width=3,4"], ["student.width = 3,4", "no point"]),
 }
 

@@ -221,6 +221,25 @@ def test_identity_is_the_sizes_and_not_where_the_files_lie():
     assert not dataset_errors({"name": "fashion_mnist", "seed": 0, **TARGET})
 
 
+def test_a_pool_is_of_what_is_left_of_the_train_file_and_moves_nothing_else(files, tmp_path):
+    write_set(tmp_path / "mine")
+    how = {"cache_dir": tmp_path, "root": str(tmp_path / "mine"), **SIZES, "train": 10}
+    plain, pooled, less = (fashion_mnist(**how, pool=count) for count in (0, 20, 10))
+    assert plain.pool is None
+    for part in ("train", "validation", "test"):
+        assert torch.equal(getattr(plain, part).inputs, getattr(pooled, part).inputs)
+        assert torch.equal(getattr(plain, part).index, getattr(pooled, part).index)
+    whole = fashion_mnist(**{**how, "train": 30})
+    assert sorted([*pooled.pool.index.tolist(), *pooled.train.index.tolist()]) == whole.train.index.tolist()
+    assert torch.equal(less.pool.index, pooled.pool.index[:10])
+    shares = whole.train.labels.bincount() / len(whole.train)
+    assert (less.pool.labels.bincount(minlength=4) - 10 * shares).abs().max() <= 1.5, "every class at its share"
+    check_dataset(pooled)
+    with pytest.raises(UserError, match="pool = 21: between 0 and 20 images are left"):
+        fashion_mnist(**how, pool=21)
+    assert data_identity({**TARGET, "pool": 0}) == data_identity(TARGET) != data_identity({**TARGET, "pool": 5})
+
+
 @pytest.mark.parametrize(("knobs", "said"), [({"train": 31}, "train = 31: between 1 and 30"),
                                              ({"validation": 31}, "validation = 31: between 1 and 30"),
                                              ({"test": 0}, "test = 0: between 1 and 20")])  # fmt: skip

@@ -14,6 +14,7 @@ from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.metrics import accuracy
 from kdlab.experiments.again import evaluate_again
 from kdlab.experiments.lab import Lab
+from kdlab.experiments.labels import shown_config
 from kdlab.experiments.plan import plan, plan_teacher
 from kdlab.experiments.preflight import preflight
 from kdlab.experiments.stacks import run_points, stack_key
@@ -68,7 +69,8 @@ STUDENT, TWIN, TEACHER = ids()
 
 
 def test_none_is_what_it_was_before_there_were_any():
-    assert ids(data__transfer={}, data__shown={}) == (STUDENT, TWIN, TEACHER)
+    for none in ({}, None, {"size": None, "labelled_fraction": 0.5, "labels": False}, {"size": 3}):
+        assert ids(data__transfer=none, data__shown={}) == (STUDENT, TWIN, TEACHER)
     spelled = {"only": [], "omit": [], "labelled": None, "bias_correction": False}
     assert ids(data__shown=spelled) == (STUDENT, TWIN, TEACHER)
     told = plan(config(data__shown=spelled)).run.identity_config
@@ -125,6 +127,15 @@ def test_overrides_go_to_whom_they_concern():
     fitted = plan(config(**NOISE, **OMIT, teacher__match_entropy=0.7), lines).teacher
     assert fitted.overrides == tuple(lines)
     assert fitted.parent.overrides == ("seed=0",)
+
+
+def test_what_concerns_the_student_alone_is_shown_of_no_one_else():
+    plainly, fitted = plan(config(**NOISE, **OMIT)), plan(config(**NOISE, **OMIT, teacher__match_entropy=0.7))
+    assert plainly.twin.config.plain["data"]["transfer"] == {}
+    assert plainly.twin.config.data.shown.omit == [1]
+    assert not {"shown", "transfer"} & set(shown_config(plainly.teacher)["data"])
+    for planned in (plainly.run, fitted.teacher):
+        assert shown_config(planned)["data"]["transfer"]["size"] == 45
 
 
 # --- what they see ---------------------------------------------------------------------------------------------------
@@ -304,8 +315,9 @@ def test_a_virtual_teacher_knows_the_labels_that_its_student_has_and_no_others(b
         (transfer(labels=True), r"data.transfer.labels = True: what .*noise makes has no true labels"),
         (transfer(MIXUP, labels=True), "what kdlab.data.transfer.mixup makes has no true labels"),
         (transfer(share=0.5), r"unknown key data.transfer.share = 0.5"),
-        (transfer(size=None), r"data.transfer.size = None"),
-        ({"data__transfer": {"size": 3}}, r"data.transfer._target_ = None: an import path is needed"),
+        (transfer(size=None), r"missing key data.transfer.size: kdlab.data.transfer.noise needs it"),
+        (transfer(size="many"), r"data.transfer.size = 'many'"),
+        (transfer(_target_=3), r"data.transfer._target_ = 3: an import path is needed"),
         ({"data__shown": {"omit": [-1]}}, r"data.shown.omit"),
         ({"data__shown": {"omit": ["3"]}}, r"data.shown.omit"),
         ({"data__shown": {"labelled": 0}}, r"data.shown.labelled = 0"),
