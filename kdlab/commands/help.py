@@ -95,6 +95,7 @@ def _group_row(group: str) -> str:
 
 _GROUPS = (
     "data",
+    "data/transfer",
     "student",
     "teacher/model",
     "teacher/quality",

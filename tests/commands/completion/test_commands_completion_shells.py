@@ -20,7 +20,7 @@ TABS = {
     "kdlab run training/optimizer@teacher.training.optimizer=ada\t": (
         "kdlab run training/optimizer@teacher.training.optimizer=adamw"
     ),
-    "kdlab run data=digits data.tr\t100": "kdlab run data=digits data.train=100",
+    "kdlab run data=digits data.trai\t100": "kdlab run data=digits data.train=100",
 }
 QUOTED = {
     "bash": "kdlab run 'objective.temp\t4",
