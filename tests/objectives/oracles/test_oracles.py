@@ -31,6 +31,15 @@ def test_hard_labels_are_torch_s() -> None:
         assert on_logits.hard_labels(STUDENT, LABELS, label_smoothing=smoothing) == pytest.approx(expected.tolist())
 
 
+def test_softmax_is_torch_s_at_every_temperature() -> None:
+    for temperature in (0.5, 1.0, 3.0):
+        warm = torch.from_numpy(1000 * STUDENT[0]) / temperature
+        found = on_logits.softmax(1000 * STUDENT[0], temperature=temperature)
+        assert found == pytest.approx(warm.softmax(0).tolist())
+        found = on_logits.log_softmax(1000 * STUDENT[0], temperature=temperature)
+        assert found == pytest.approx(warm.log_softmax(0).tolist())
+
+
 def test_divergences_by_hand() -> None:
     student, teacher = np.array([[0.0, 0.0]]), np.array([[math.log(3), 0.0]])  # (1/2, 1/2) beside (3/4, 1/4)
     forward = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
@@ -113,6 +122,7 @@ def test_standardised_logits_do_not_see_a_scale() -> None:
     first = on_logits.standardised_targets(STUDENT, TEACHER)
     assert on_logits.standardised_targets(5 * STUDENT + 1, 0.1 * TEACHER) == pytest.approx(first)
     assert on_logits.standardise([1.0, 3.0]) == pytest.approx([-1, 1])
+    assert on_logits.standardise([1.0, 3.0], epsilon=1.0) == pytest.approx([-0.5, 0.5])
     assert on_logits.standardise([1.0, 3.0], unbiased=True) == pytest.approx([-math.sqrt(0.5), math.sqrt(0.5)])
     hotter = 2 * math.sqrt(4 / 5)
     ours = on_logits.standardised_targets(STUDENT, TEACHER, temperature=2, t2_scaling=False)
@@ -123,6 +133,9 @@ def test_standardised_logits_do_not_see_a_scale() -> None:
 def test_virtual_teacher_by_hand() -> None:
     plain = on_logits.virtual_teacher(1, num_classes=3, correct=0.9, temperature=1, softening="logarithms")
     assert plain == pytest.approx([0.05, 0.9, 0.05])
+    roots = np.sqrt([0.05, 0.9, 0.05])
+    warmer = on_logits.virtual_teacher(1, num_classes=3, correct=0.9, temperature=2, softening="logarithms")
+    assert warmer == pytest.approx(roots / roots.sum())
     warm = on_logits.virtual_teacher(1, num_classes=3, correct=0.9, temperature=20)
     peak = math.exp(0.85 / 20)
     assert warm == pytest.approx([1 / (2 + peak), peak / (2 + peak), 1 / (2 + peak)])
@@ -275,7 +288,7 @@ def test_the_kernel_of_correlation_congruence_is_gaussian_at_a_high_order() -> N
 
 
 def test_neighbour_differences_by_hand_depend_on_the_order() -> None:
-    student, teacher = np.array([[1.0, 0.0], [2.0, -1.0], [0.0, 3.0]]), np.zeros((3, 2))
+    student, teacher = np.array([[2.0, 5.0], [3.0, 4.0], [1.0, 8.0]]), np.array([[1.0, 5.0]] * 3)
     assert on_features.neighbour_differences(student, teacher) == pytest.approx((2 + 3) / 2)
     assert on_features.neighbour_differences(student[[0, 2, 1]], teacher) == pytest.approx((0 + 3) / 2)
 
@@ -314,6 +327,9 @@ def test_probabilistic_transfer_by_hand() -> None:
     expected = 2 * (2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3)) / 4
     assert on_features.probabilistic_transfer(student, teacher) == pytest.approx(expected, rel=1e-5)
     assert on_features.probabilistic_transfer(student, teacher, form="sum") == 0  # one neighbour has it all
+    student, teacher = np.ones((3, 2)), np.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    divergence = 2 * math.log(1 / (1 / 3) / 2) + math.log(1 / (1 / 3))  # (1/2, 1/2, 0) twice and (0, 0, 1)
+    assert on_features.probabilistic_transfer(student, teacher) == pytest.approx(divergence / 9, rel=1e-5)
 
 
 def test_neuron_selectivity_by_hand_and_whatever_the_order_and_scale_of_channels() -> None:
@@ -328,6 +344,8 @@ def test_solution_flow_by_hand() -> None:
     assert on_features.flow(low[0], high[0]) == [[2.5], [2.0]]
     zero = [np.zeros_like(low), np.zeros_like(high)]
     assert on_features.solution_flow([low, high], zero) == pytest.approx([(2.5**2 + 2**2) / 2])
+    thrice = on_features.solution_flow([low, high, high], [*zero, zero[1]])
+    assert thrice == pytest.approx([(2.5**2 + 2**2) / 2 + ((9 + 1) / 2) ** 2])
     assert on_features.solution_flow([low, high], zero, form="sum") == pytest.approx([2.5**2 + 2**2])
     coarse = np.array([[6.0]])
     assert on_features.flow(low[0], coarse) == [[9.0], [12.0]]
@@ -364,6 +382,10 @@ def test_variational_with_one_value_in_a_channel() -> None:
 def test_factor_transfer_by_hand() -> None:
     student, teacher = np.array([[[1.0, 0.0], [1.0, 0.0]]]), np.array([[[0.0, 3.0], [0.0, 0.0]]])
     assert on_features.factor_transfer(student, teacher) == pytest.approx([1.0])  # (1, 0) beside (0, 1)
+    fifth = math.sqrt(0.2)
+    apart = np.array([[[0.0, 3.0], [3.0, 0.0]]]), np.array([[[0.0, 1.0], [2.0, 0.0]]])
+    squares = on_features.factor_transfer(*apart, power=1, exponent=2)
+    assert squares == pytest.approx([((math.sqrt(0.5) - fifth) ** 2 + (math.sqrt(0.5) - 2 * fifth) ** 2) / 2])
     half = math.sqrt(0.5)
     whole = on_features.factor_transfer(student, teacher, over="factor", form="sum")
     assert whole == pytest.approx([2 * half + 1])
