@@ -275,6 +275,9 @@ def test_similarity_preserving_by_hand() -> None:
     student, teacher = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     half = math.sqrt(0.5)  # rows (1, 0), (0, 1) beside rows (half, half)
     assert on_features.similarity_preserving(student, teacher) == pytest.approx(2 * ((1 - half) ** 2 + half**2) / 4)
+    third = math.sqrt(1 / 3)
+    found = on_features.similarity_preserving(np.eye(3), np.ones((3, 1)))
+    assert found == pytest.approx(3 * ((1 - third) ** 2 + 2 * third**2) / 9)
 
 
 def test_the_kernel_of_correlation_congruence_is_gaussian_at_a_high_order() -> None:
@@ -285,6 +288,7 @@ def test_the_kernel_of_correlation_congruence_is_gaussian_at_a_high_order() -> N
     student, teacher = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     gap = math.exp(-0.8) * (0.8 + 0.8**2 / 2)
     assert on_features.correlation_congruence(student, teacher) == pytest.approx(2 * gap**2 / 4)
+    assert on_features.correlation_congruence(np.eye(3), np.ones((3, 1))) == pytest.approx(6 * gap**2 / 9)
 
 
 def test_neighbour_differences_by_hand_depend_on_the_order() -> None:
@@ -335,6 +339,8 @@ def test_probabilistic_transfer_by_hand() -> None:
 def test_neuron_selectivity_by_hand_and_whatever_the_order_and_scale_of_channels() -> None:
     student, teacher = np.array([[[1.0, 0.0]]]), np.array([[[3.0, 0.0], [0.0, 2.0]]])
     assert on_features.neuron_selectivity(student, teacher) == pytest.approx([(1 + 0 + 0 + 1) / 4 + 1 - 2 * 0.5])
+    raised = on_features.neuron_selectivity(student, teacher, degree=3, offset=1.0)  # kernels 2^3 and 1^3
+    assert raised == pytest.approx([(8 + 1 + 1 + 8) / 4 + 8 - 2 * (8 + 1) / 2])
     same = np.concatenate([2 * MAPS[:, ::-1], MAPS], axis=1)
     assert on_features.neuron_selectivity(same, MAPS) == pytest.approx([0] * 3, abs=1e-12)
 
@@ -386,6 +392,8 @@ def test_factor_transfer_by_hand() -> None:
     apart = np.array([[[0.0, 3.0], [3.0, 0.0]]]), np.array([[[0.0, 1.0], [2.0, 0.0]]])
     squares = on_features.factor_transfer(*apart, power=1, exponent=2)
     assert squares == pytest.approx([((math.sqrt(0.5) - fifth) ** 2 + (math.sqrt(0.5) - 2 * fifth) ** 2) / 2])
+    maps = on_features.factor_transfer(*apart)  # (1, 1) beside (4, 1), each over its norm
+    assert maps == pytest.approx([(4 / math.sqrt(17) - math.sqrt(0.5) + math.sqrt(0.5) - 1 / math.sqrt(17)) / 2])
     half = math.sqrt(0.5)
     whole = on_features.factor_transfer(student, teacher, over="factor", form="sum")
     assert whole == pytest.approx([2 * half + 1])
@@ -422,6 +430,8 @@ def test_contrastive_by_hand() -> None:
     side = -math.log(0.5 / 1) + 2 * math.log(2)
     normalised = on_features.contrastive(across, across, **batch, student_normaliser=2, teacher_normaliser=2)
     assert normalised == pytest.approx(2 * side)
+    side = math.log(1 + 0.5 + 0.1) - 2 * math.log(0.5 / (1 + 0.5 + 0.1))
+    assert on_features.contrastive(across, across, **batch, epsilon=0.1) == pytest.approx(2 * side)
 
 
 def test_contrastive_sets_each_side_against_the_memory_of_the_other() -> None:
