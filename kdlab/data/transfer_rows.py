@@ -126,9 +126,23 @@ def training_rows(material: Material, *, transfer: Mapping[str, Any] | None, lab
         *(torch.cat([getattr(one, part) for one in (own, added)]) for part in ("inputs", "labels", "index"))
     )
     if labels:
+        if (added.labels == NO_LABEL).any():
+            raise UserError(f"data.transfer.labels = True: what {transfer['_target_']} makes has no true labels")
         return TrainingRows(known, known, len(own))
     hidden = torch.cat([own.labels, torch.full_like(added.labels, NO_LABEL)])
     return TrainingRows(Examples(known.inputs, hidden, known.index), known, len(own))
+
+
+def check_apart(rows: TrainingRows, dataset: Dataset) -> None:
+    """Whether nothing that is measured on is learned from.
+
+    Raises:
+        UserError: a row of the transfer set is a validation or test example.
+    """
+    for name, held_out in (("validation", dataset.validation), ("test", dataset.test)):
+        shared = rows.train.index[torch.isin(rows.train.index, held_out.index)]
+        if len(shared):
+            raise UserError(f"data.transfer: index {int(shared[0])} is that of a {name} example")
 
 
 def _of_classes(examples: Examples, visible: Tensor) -> Examples:
@@ -139,9 +153,9 @@ def _of_classes(examples: Examples, visible: Tensor) -> Examples:
 def _check_added(added: Examples, own: Examples) -> None:
     if len(added) == 0:
         raise UserError("data.transfer: the transfer set is empty")
-    if added.inputs.shape[1:] != own.inputs.shape[1:]:
-        shapes = [tuple(one.inputs.shape[1:]) for one in (added, own)]
-        raise UserError(f"data.transfer: inputs of shape {shapes[0]}, where the training set has {shapes[1]}")
+    kinds = [f"{one.inputs.dtype} of shape {tuple(one.inputs.shape[1:])}" for one in (added, own)]
+    if kinds[0] != kinds[1]:
+        raise UserError(f"data.transfer: inputs are {kinds[0]}, where those of the training set are {kinds[1]}")
     shared = added.index[torch.isin(added.index, own.index)]
     if len(shared):
         raise UserError(f"data.transfer: index {int(shared[0])} is that of a labelled example")

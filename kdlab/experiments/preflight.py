@@ -83,7 +83,7 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
     if rows := rows_identity(config):
         checks.append((canonical_json({**data, **rows}), lambda: kept_rows(config, lab)))
     if config.data.shown.bias_correction:
-        named = canonical_json({**data, "corrected": config.student})
+        named = canonical_json({**data, **rows, "corrected": config.student})
         checks.append((named, lambda: check_correctable(build_student(config, lab.dataset(config)), config, lab)))
     trainer, recipes = config.trainer, {"training": config.shown_training()}
     teacher = config.teacher

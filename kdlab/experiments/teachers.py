@@ -15,6 +15,7 @@ from torch import nn
 from kdlab.data import Dataset
 from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
+from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.evaluation.scored import Scored
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
@@ -305,6 +306,8 @@ def _measured(
     if network is not None:
         latency = latency_of(config.teacher.model, None, config=config, dataset=dataset, lab=lab)
     extra: dict[str, float | None] = {**cost, **_of_parent(parent, config)}
+    if "rows" in planned.identity_config:
+        extra["transfer/target_entropy"] = _entropy_on_rows(planned, assembled, lab)
     lab.taught.pop(planned.run_id, None)  # measured now, whatever was said before; its students are told the same
     said = _said_of(chosen_sets(config, dataset), planned.run_id, assembled.provider, config, lab)
     assessment = assess(
@@ -322,6 +325,12 @@ def _measured(
     shown = "" if accuracy is None or network is None else f": validation accuracy {accuracy:.4f}"
     say(f"  teacher {planned.run_id} ({config.teacher.quality['name']}){shown}")
     return Measured(assessment, {})
+
+
+def _entropy_on_rows(planned: PlannedRun, assembled: Assembled, lab: Lab) -> float:
+    """Mean entropy (nats) on the rows of the student that the teacher was fitted to."""
+    shown = kept_rows(planned.config, lab).known
+    return target_entropy(_predicted(assembled.provider, shown, planned.config).logits)
 
 
 def _of_parent(parent: RunRecord | None, config: RunConfig) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kdlab.data import Dataset
-from kdlab.data.transfer_rows import TrainingRows, material_of, training_rows, visible_classes
+from kdlab.data.transfer_rows import TrainingRows, check_apart, material_of, training_rows, visible_classes
 from kdlab.experiments.lab import Lab
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import canonical_json
@@ -64,7 +64,9 @@ def rows_of(config: RunConfig, dataset: Dataset) -> TrainingRows:
     material = material_of(dataset, visible=visible, labelled=shown.labelled, seed=config.data.seed)
     if transfer is None:
         return training_rows(material, transfer=None)
-    return training_rows(material, transfer=transfer.spec, labels=transfer.labels)
+    rows = training_rows(material, transfer=transfer.spec, labels=transfer.labels)
+    check_apart(rows, dataset)
+    return rows
 
 
 def steps_an_epoch(config: RunConfig, lab: Lab) -> int:

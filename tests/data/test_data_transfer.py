@@ -9,7 +9,7 @@ import torch
 
 from kdlab.data import Examples
 from kdlab.data.transfer import heldout, mixup, noise, pool
-from kdlab.data.transfer_rows import material_of, training_rows, visible_classes
+from kdlab.data.transfer_rows import check_apart, material_of, training_rows, visible_classes
 from kdlab.errors import UserError
 from kdlab.outputs import NO_LABEL
 
@@ -154,6 +154,20 @@ def test_making_draws_from_no_stream_of_others():
     assert torch.equal(torch.rand(1), expected)
 
 
+def test_an_oracle_needs_the_labels_of_all_rows():
+    with pytest.raises(UserError, match=r"data.transfer.labels = True: what .*noise makes has no true labels"):
+        rows("noise", labels=True, size=5)
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_what_is_measured_on_is_not_learned_from(name):
+    dataset = data()
+    check_apart(rows("pool"), dataset)
+    leaked = material()._replace(pool=getattr(dataset, name))
+    with pytest.raises(UserError, match=f"is that of a {name} example"):
+        check_apart(rows("pool", made_of=leaked), dataset)
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
@@ -162,7 +176,7 @@ def test_making_draws_from_no_stream_of_others():
         ({"_target_": MAKERS + "heldout"}, "all training examples keep their labels; data.shown.labelled=N"),
         ({"_target_": MAKERS + "mixup", "size": 5, "concentration": 0.0}, "data.transfer.concentration = 0.0"),
         ({"_target_": "test_data_transfer.not_examples"}, "gives int, not kdlab.data.Examples"),
-        ({"_target_": "test_data_transfer.longer_inputs"}, r"inputs of shape \(1, 9\), where the training set has"),
+        ({"_target_": "test_data_transfer.longer_inputs"}, r"inputs are torch.float32 of shape \(1, 9\), where"),
         ({"_target_": "test_data_transfer.labelled_again"}, "index 0 is that of a labelled example"),
         ({"_target_": "test_data_transfer.nothing"}, "the transfer set is empty"),
     ],

@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import tiny_data
 import torch
 from plain_config import config, plain
 
@@ -288,8 +289,10 @@ def test_a_record_tells_of_the_targets_that_its_student_was_shown(bench, made):
 
 @pytest.mark.parametrize("made", [HELDOUT, NOISE, OMIT])
 def test_a_matched_teacher_has_that_entropy_on_the_rows_of_its_student(bench, made):
-    record = bench.run(teacher__match_entropy=0.7, **made)
+    record = bench.run(teacher__match_entropy=0.7, temperature=1, **made)
     assert record.teacher["targets"]["entropy"] == pytest.approx(0.7, abs=1e-5)
+    teacher = bench.store.load(record.teacher["id"])
+    assert teacher.metrics["transfer/target_entropy"] == pytest.approx(0.7, abs=1e-5)
 
 
 def test_a_virtual_teacher_knows_the_labels_that_its_student_has_and_no_others(bench):
@@ -341,7 +344,9 @@ def test_what_cannot_be_meant_is_refused_before_any_work(changes, told):
         ({"data__shown": {"labelled": 61}}, "data.shown.labelled = 61: the training set has 60"),
         ({"data__transfer": {"_target_": MAKERS + "pool"}}, "'tiny' has no unlabelled pool"),
         ({"data__transfer": {"_target_": MAKERS + "heldout"}}, "all training examples keep their labels"),
-        ({**OMIT, "data__shown": {"omit": [1], "bias_correction": True}, "student": {
+        ({"data__shown": {"only": [0, 1, 2], "bias_correction": True}}, "are all classes"),
+        ({"data__transfer": {"_target_": "test_experiments_transfer.the_test_set"}}, "is that of a test example"),
+        ({"data__shown": {"omit": [1], "bias_correction": True}, "student": {
             "_target_": "test_experiments_transfer.without_bias"}}, "has no last layer with a bias"),
     ],
 )  # fmt: skip
@@ -349,6 +354,10 @@ def test_what_does_not_fit_the_data_is_told_before_anything_trains(bench, traini
     with pytest.raises(UserError, match=told):
         preflight([config(**changes)], bench.lab)
     assert trainings == []
+
+
+def the_test_set(material):
+    return tiny_data.tiny().test
 
 
 def without_bias(*, input_shape, num_classes):
