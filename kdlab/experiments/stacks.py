@@ -1,7 +1,8 @@
 """The points of a sweep, run together: grouped by what can be trained as one stack, each group found or made at once.
 
 In a stack T, alpha, schedules, learning rate, weight decay, optimizer, teacher, seed and scratch twins may differ.
-Architecture, data, batch size, steps, precision and augmentation are shared. Nothing changes in the results but time.
+Architecture, data, transfer set, batch size, steps, precision and augmentation are shared. Nothing changes in the
+results but time.
 """
 
 import itertools

@@ -169,6 +169,8 @@ def golden_points():
         "overconfident": plan_teacher(config(teacher__quality=QUALITIES["overconfident"])),
         "uniform": plan_teacher(config(teacher__quality=QUALITIES["uniform"])),
         "clipped, seed 3": plan(config(seed=3, training__gradient_clip_norm=1.0)).run,
+        "noise beside": plan(config(data__transfer={"_target_": "kdlab.data.transfer.noise", "size": 45})).run,
+        "class 1 unseen": plan(config(data__shown={"omit": [1]})).twin,
     }
 
 
