@@ -31,6 +31,7 @@ def _is_number(value: Any) -> bool:
 positive = Rule(lambda value: _is_number(value) and value > 0, "a finite number > 0")
 non_negative = Rule(lambda value: _is_number(value) and value >= 0, "a finite number >= 0")
 fraction = Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
+inside = Rule(lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1, and neither")
 boolean = Rule(lambda value: isinstance(value, bool), "true or false")
 count = Rule(lambda value: _is_number(value) and isinstance(value, int) and value >= 1, "an integer >= 1")
 at_least_one = Rule(lambda value: _is_number(value) and value >= 1, "a finite number >= 1")
