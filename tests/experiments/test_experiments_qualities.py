@@ -274,7 +274,7 @@ def test_a_control_without_network_is_not_scaled(name, knob):
 def test_scale_and_entropy_contradict_each_other():
     told = refused(teacher__logit_scale=2.0, teacher__match_entropy=0.5)
     assert told == "teacher.logit_scale = 2.0, teacher.match_entropy: both multiply the logits; set one of them"
-    assert "teacher.match_entropy = 0.5: objective.temperature is needed" in refused(
+    assert "teacher.match_entropy = 0.5: one objective.temperature is needed" in refused(
         teacher__match_entropy=0.5, objective__temperature=...
     )
 
