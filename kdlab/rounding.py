@@ -17,3 +17,18 @@ def one_minus(value: float | Mapping[str, Any]) -> float | dict[str, Any]:
     0.1
     """
     return {"_target_": REMAINDER, "of": dict(value)} if isinstance(value, Mapping) else round(1 - value, 12)
+
+
+def share(part: float, rest: float) -> float:
+    """``part / (part + rest)`` rounded at 12 digits; of nothing 0.
+
+    >>> share(0.9, 0.1)
+    0.9
+    """
+    total = part + rest
+    return round(part / total, 12) if total else 0.0
+
+
+def above_zero(value: float) -> bool:
+    """Whether a number is above 0."""
+    return value > 0

@@ -1,6 +1,6 @@
 """From a composed config to the typed one: every mistake of the user's at once, before any work."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -275,14 +275,25 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def register_resolvers() -> None:
-    """Make ``${one_minus:x}`` known to OmegaConf."""
-    from kdlab.rounding import one_minus
+    """Make ``${one_minus:x}``, ``${share:x,y}`` and ``${above_zero:x}`` known to OmegaConf."""
+    from kdlab.rounding import above_zero, one_minus, share
 
     def resolver(value: Any) -> Any:
         """What is no number passes unchanged: the schema names the key it came from."""
         return one_minus(value) if isinstance(value, int | float | Mapping) else value
 
+    def of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same of ``share`` and ``above_zero``: the first that is no number stands for the result."""
+
+        def passing(*values: Any) -> Any:
+            wrong = [value for value in values if not isinstance(value, int | float)]
+            return wrong[0] if wrong else function(*values)
+
+        return passing
+
     OmegaConf.register_new_resolver("one_minus", resolver, replace=True)
+    OmegaConf.register_new_resolver("share", of_numbers(share), replace=True)
+    OmegaConf.register_new_resolver("above_zero", of_numbers(above_zero), replace=True)
 
 
 def _unresolvable(cfg: DictConfig) -> Iterator[str]:

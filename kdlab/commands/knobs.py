@@ -58,6 +58,9 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
     if section == "data" and rest.split(".")[0] in ("shown", "transfer"):
         of_student = kind != "teacher" or _teacher_reads_rows(raw)
         return of_student and (rest.startswith("shown") or _transfer_set_is_read(rest, raw))
+    if key == "objective.convention":  # what alpha and gamma mean of these two terms
+        terms = (raw.get("objective") or {}).get("terms") or {}
+        return all("_target_" in (terms.get(name) or {}) for name in ("hard_labels", "soft_targets"))
     if section == "objective" and rest and not rest.startswith("term"):
         return _is_named(key, named)
     if section == "teacher":

@@ -32,6 +32,7 @@ positive = Rule(lambda value: _is_number(value) and value > 0, "a finite number 
 non_negative = Rule(lambda value: _is_number(value) and value >= 0, "a finite number >= 0")
 fraction = Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
 inside = Rule(lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1, and neither")
+reduction_of_classes = Rule(lambda value: value in ("sum", "mean"), "sum or mean")
 boolean = Rule(lambda value: isinstance(value, bool), "true or false")
 count = Rule(lambda value: _is_number(value) and isinstance(value, int) and value >= 1, "an integer >= 1")
 at_least_one = Rule(lambda value: _is_number(value) and value >= 1, "a finite number >= 1")
@@ -56,6 +57,7 @@ def term(
     knobs: Mapping[str, Rule] | None = None,
     per_student: Iterable[str] = (),
     modules: Mapping[str, Callable[..., nn.Module]] | None = None,
+    added_later: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Mark a function as a term.
 
@@ -72,6 +74,8 @@ def term(
         modules: what it learns or remembers beside the student (projections, memories): the name of the argument it is
             passed as, and what builds it for one student: ``make(setting, **knobs) -> nn.Module``. It is trained,
             clipped and saved with the student, and is no part of the student that is deployed.
+        added_later: knobs that did not exist when the first runs were made, with the value that trains as if they still
+            did not; at that value they stay out of the identity.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction = {reduction!r}: one of {', '.join(REDUCTIONS)} is needed")
@@ -84,6 +88,7 @@ def term(
             "knob_rules": dict(knobs or {}),
             "per_student": frozenset(per_student),
             "modules": dict(modules or {}),
+            "added_later": dict(added_later or {}),
         }
         for name, value in marks.items():
             setattr(function, name, value)

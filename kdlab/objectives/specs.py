@@ -36,9 +36,11 @@ def effective_terms(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
             continue
         function = targets.resolve(spec["_target_"])
         knobs = {knob: value for knob, value in spec.items() if knob != "weight"}
+        neutral = getattr(function, "added_later", {})
         path = f"{function.__module__}.{function.__qualname__}"  # one identity, by whatever path it was named
         terms[name] = {**default_knobs(function), **knobs, "_target_": path, "weight": weight}
-        terms[name] = dict(sorted(terms[name].items()))
+        kept = {knob: value for knob, value in terms[name].items() if knob not in neutral or value != neutral[knob]}
+        terms[name] = dict(sorted(kept.items()))
     return terms
 
 

@@ -4,14 +4,14 @@ Shapes: logits ``[..., B, C]``, labels ``[..., B]``, result ``[..., B]``. A knob
 value per leading index (``[K]`` for a stack of K students). Probabilities stay in log space.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kdlab.objectives.marks import boolean, fraction, positive, term
+from kdlab.objectives.marks import boolean, fraction, positive, reduction_of_classes, term
 from kdlab.outputs import NO_LABEL as NO_LABEL
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
@@ -88,8 +88,9 @@ def hard_labels(
 @term(
     needs=("logits",),
     reduction="mean",
-    knobs={"temperature": positive, "t2_scaling": boolean},
+    knobs={"temperature": positive, "t2_scaling": boolean, "class_reduction": reduction_of_classes},
     per_student=("temperature",),
+    added_later={"class_reduction": "sum"},
 )
 def soft_targets(
     student: ModelOutput,
@@ -99,6 +100,7 @@ def soft_targets(
     *,
     temperature: float | Tensor,
     t2_scaling: bool = True,
+    class_reduction: Literal["sum", "mean"] = "sum",
 ) -> Tensor:
     """``T^2 KL(teacher_T || student_T)``, summed over classes (Hinton et al. 2015, arXiv:1503.02531).
 
@@ -112,12 +114,17 @@ def soft_targets(
         step: not read.
         temperature: T > 0, of both softmaxes.
         t2_scaling: whether to multiply by T^2.
+        class_reduction: ``mean`` divides by the number of classes, which ``KLDivLoss(reduction="mean")`` does without
+            saying so; for comparison with what others published.
 
     Returns:
         ``[..., B]`` nats (times T^2).
     """
     if teacher is None:
         raise ValueError("the term soft_targets needs a teacher")
+    if class_reduction == "mean":
+        whole = soft_targets(student, teacher, batch, step, temperature=temperature, t2_scaling=t2_scaling)
+        return whole / student.logits.shape[-1]
     logits, taught = student.logits, teacher.logits
     wants_temperature = isinstance(temperature, Tensor) and temperature.requires_grad
     if logits.shape[-1] < FEW_CLASSES and not wants_temperature:
