@@ -22,6 +22,7 @@ def sweep(kdlab):
     return ["run", "-m", *QUICK, *LONG, "seed=0,1", "--config-dir", kdlab.conf]
 
 
+@pytest.mark.long
 def test_a_terminal_gets_a_line_for_the_sweep_and_one_for_what_runs(sweep, on_terminal, kdlab):
     code, text, raw = on_terminal(*sweep, NO_COLOR="1")
     assert code == 0

@@ -117,6 +117,7 @@ def test_curves_are_part_of_what_the_record_carries(sent):
     assert json.loads(run.files["record.json"])["metrics"]["test/accuracy"] == 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -359,6 +359,7 @@ def test_every_kind_of_study_makes_a_sane_page(chromium, written, name, make):
         assert drawn == {"empty": 0, "one": 3, "failed": 4, "tuning": 2}.get(name, 5)
 
 
+@pytest.mark.long
 def test_a_thousand_runs_are_usable_at_once(chromium, written):
     lines = synthetic.grid(seeds=56, alphas=(0.3, 0.6, 0.9, 1.0))
     assert len(lines) > 1000

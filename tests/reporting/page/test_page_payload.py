@@ -159,6 +159,7 @@ def test_what_does_not_fit_is_left_out_and_named(monkeypatch):
     assert page_text(summary).count("<script") == 3
 
 
+@pytest.mark.long
 def test_a_page_of_a_thousand_runs_stays_under_3_mb():
     lines = read_lines(REPORTS / "teacher_quality" / "records.jsonl")
     more = [{**run, "run_id": run["run_id"][::-1]} for run in lines[1:] if run["role"] == "student"][:200]
