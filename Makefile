@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 test check: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check format bench pictures studies lock clean
+.PHONY: help install quickstart test check format bench gradients pictures studies lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: $(STAMP) ## measure the speed table into reports/benchmarks (half an hour
 	$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
 	$(BIN)/python -m pytest -q -m long tests
 
+gradients: $(STAMP) ## how large the soft targets' gradient is at each temperature, into reports/gradients
+	$(BIN)/python tests/benchmarks/gradients.py
+
 pictures: $(STAMP) ## the pictures of README's "Compare runs", from real runs (needs chromium and tmux)
 	$(BIN)/python tests/benchmarks/pictures.py
 
@@ -49,6 +52,7 @@ studies: $(STAMP) ## run every committed study again (resumes where it stopped) 
 	$(BIN)/kdlab sweep student_size
 	$(BIN)/kdlab sweep teacher_quality
 	$(BIN)/kdlab sweep fashion_mnist/teacher_quality
+	$(BIN)/kdlab sweep methods
 	$(BIN)/kdlab report
 
 lock: $(STAMP) ## write constraints.txt from what is installed

@@ -316,6 +316,26 @@ def test_t2_keeps_the_size_of_the_gradient() -> None:
     assert plain[0] / plain[2] == pytest.approx(16, rel=0.02)
 
 
+@pytest.mark.parametrize("spread", [0.5, 1.0, 2.0, 4.0])
+def test_t2_gradient_is_constant_above_the_spread_of_the_logits(spread: float) -> None:
+    """Within 5 % of its limit ``(z - v) / C`` once T exceeds 1.5 times the logits' SD; up to half of it below."""
+
+    def row(seed: int) -> Tensor:
+        centred = draw(256, 10, seed=seed) - draw(256, 10, seed=seed).mean(-1, keepdim=True)
+        return spread * centred / centred.square().mean(-1, keepdim=True).sqrt()
+
+    student, teacher, batch = row(0).requires_grad_(), row(1), make_batch(256, 10)
+    limit = ((student.detach() - teacher) / 10).norm(dim=-1).mean()
+    sizes = {}
+    for temperature in (1.0, 1.5 * spread, 8.0, 20.0, 50.0, 100.0):
+        value = call(CASES["soft_targets"], student, teacher, batch, temperature=temperature)
+        (gradient,) = torch.autograd.grad(value.sum(), student)
+        sizes[temperature] = float(gradient.norm(dim=-1).mean() / limit)
+    assert all(0.95 < size < 1.05 for temperature, size in sizes.items() if temperature >= 1.5 * spread)
+    assert sizes[100.0] == pytest.approx(1, abs=2e-3)
+    assert spread < 4 or 0.5 < sizes[1.0] < 0.7
+
+
 def test_high_temperature_limit_matches_centred_logits() -> None:
     """Hinton et al. 2015, equation 4: the gradient tends to (z_i - v_i) / C for logits centred per example."""
     student, teacher = draw(8, 10).requires_grad_(), draw(8, 10, seed=1)
