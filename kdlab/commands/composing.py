@@ -181,8 +181,15 @@ def _names_of(default: Any) -> list[str]:
 def _is_simple(raw: Raw, override: Override) -> bool:
     """Whether an override puts one value in the place of another, which needs nothing that OmegaConf knows."""
     before, value = value_at(raw, override.key_or_group, _ABSENT), override.value()
-    if before is _ABSENT or isinstance(before, dict | list):
+    if before is _ABSENT or isinstance(before, dict):
         return False
+    if isinstance(before, list):  # a list takes the place of a list whole
+        return isinstance(value, list) and all(_is_plain(one) for one in value)
+    return _is_plain(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is itself: a number, a text without interpolation, or nothing."""
     return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)
 
 
