@@ -278,22 +278,18 @@ def register_resolvers() -> None:
     """Make ``${one_minus:x}``, ``${share:x,y}`` and ``${above_zero:x}`` known to OmegaConf."""
     from kdlab.rounding import above_zero, one_minus, share
 
-    def resolver(value: Any) -> Any:
-        """What is no number passes unchanged: the schema names the key it came from."""
-        return one_minus(value) if isinstance(value, int | float | Mapping) else value
+    def passing(function: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
+        """What is of no such kind passes unchanged: the schema names the key it came from."""
 
-    def of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same of ``share`` and ``above_zero``: the first that is no number stands for the result."""
-
-        def passing(*values: Any) -> Any:
-            wrong = [value for value in values if not isinstance(value, int | float)]
+        def resolver(*values: Any) -> Any:
+            wrong = [value for value in values if not isinstance(value, kinds)]
             return wrong[0] if wrong else function(*values)
 
-        return passing
+        return resolver
 
-    OmegaConf.register_new_resolver("one_minus", resolver, replace=True)
-    OmegaConf.register_new_resolver("share", of_numbers(share), replace=True)
-    OmegaConf.register_new_resolver("above_zero", of_numbers(above_zero), replace=True)
+    OmegaConf.register_new_resolver("one_minus", passing(one_minus, int, float, Mapping), replace=True)
+    OmegaConf.register_new_resolver("share", passing(share, int, float), replace=True)
+    OmegaConf.register_new_resolver("above_zero", passing(above_zero, int, float), replace=True)
 
 
 def _unresolvable(cfg: DictConfig) -> Iterator[str]:

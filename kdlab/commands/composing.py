@@ -103,7 +103,7 @@ class Composer:
         if word in str(raw_config(loaded.config)):
             return True
         inner = [default for default in loaded.defaults_list or () if getattr(default, "group", None)]
-        brought = [(f"{group}/{default.group}", str(name)) for default in inner for name in _names_of(default)]
+        brought = [(f"{group}/{default.group}", name) for default in inner for name in _names_of(default)]
         return any(self.mentions(path, name, word) for path, name in brought if self.is_group(path))
 
     def compose(self, overrides: Sequence[str], *, with_hydra: bool = True) -> tuple[DictConfig, list[str]]:
@@ -173,9 +173,9 @@ class Composer:
 def _names_of(default: Any) -> list[str]:
     """The configs that an entry of a defaults list names."""
     value = default.value
-    return (
-        [str(one) for one in value] if isinstance(value, list | ListConfig) else [] if value is None else [str(value)]
-    )
+    if value is None:
+        return []
+    return [str(one) for one in (value if isinstance(value, list | ListConfig) else [value])]
 
 
 def _is_simple(raw: Raw, override: Override) -> bool:

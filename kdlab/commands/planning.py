@@ -6,6 +6,7 @@ the grid, or one that was set for all, the arm's value holds: it is what makes i
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -120,10 +121,7 @@ def joined(plannings: Sequence[Planning]) -> Planning:
     first, *others = plannings
     if not others:
         return first
-    dropped: dict[str, int] = {}
-    for planning in plannings:
-        for key, count in planning.dropped.items():
-            dropped[key] = dropped.get(key, 0) + count
+    dropped = sum((Counter(planning.dropped) for planning in plannings), Counter[str]())
     points = [point for planning in plannings for point in planning.points]
     return Planning(points=points, dropped=dropped, reader=first.reader)
 

@@ -67,10 +67,11 @@ def run_sweep(
     told = Told(sweep, arguments, config_dir_of(config.hydra), launcher)
     if asked.tuning is None:
         return _confirmed(plannings[0], asked, told, lab, arms={})
-    chosen = _tuned(asked, told, lab)
+    chosen = _tuned(plannings[-1], asked, told, lab)
     if asked.tunes_alone:
         return []
-    return _confirmed(asked.confirming(chosen), asked, told, lab, arms=with_choices(asked.arms, chosen))
+    planning = plannings[0] if chosen == asked.first else asked.confirming(chosen)
+    return _confirmed(planning, asked, told, lab, arms=with_choices(asked.arms, chosen))
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,13 @@ class Told:
     launcher: Launcher
 
 
-def _tuned(asked: "Asked", told: Told, lab: Lab) -> dict[str, tuple[str, ...]]:
-    """What the tuning phase chose for each arm, after running what is missing of it."""
+def _tuned(every: Planning, asked: "Asked", told: Told, lab: Lab) -> dict[str, tuple[str, ...]]:
+    """What the tuning phase chose for each arm, after running what is missing of it; ``every``: all of its points."""
     assert asked.tuning is not None
     known = choices_in(asked.report_folder, asked.tuning, asked.arms, asked.fixed)
     missing = [arm for arm in asked.arms if arm not in known or asked.tunes_alone]
     if missing:
-        planning = asked.tuning_of(missing)
+        planning = every if len(missing) == len(asked.arms) else asked.tuning_of(missing)
         todo = _written_down(planning, asked, told, lab, arms={})
         launch(todo, told.launcher, name=told.sweep.name, planning=planning, store=lab.store)
         made = choose(planning, asked.tuning, {arm: asked.arms[arm] for arm in missing}, asked.fixed, lab.store)
@@ -174,7 +175,7 @@ class Asked:
     @property
     def first(self) -> dict[str, tuple[str, ...]]:
         """What stands for the choices before there are any."""
-        return {} if self.tuning is None else {arm: tuple(lines) for arm, lines in self.tuning.first().items()}
+        return {} if self.tuning is None else self.tuning.first()
 
     def confirming(self, chosen: Mapping[str, Sequence[str]]) -> Planning:
         """The points of the study, with what was chosen for each arm.

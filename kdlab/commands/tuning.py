@@ -56,9 +56,9 @@ class Tuning:
         recipe = sorted(line for line in fixed if section_of(key_of(line)) not in BOOKKEEPING)
         return canonical_json([list(overrides), recipe, space, list(self.seeds.choices), self.metric])
 
-    def first(self) -> dict[str, list[str]]:
+    def first(self) -> dict[str, tuple[str, ...]]:
         """The first value of every key: what the confirming points are checked with before anything is tuned."""
-        return {arm: [axis.choices[0] for axis in axes] for arm, axes in self.axes.items()}
+        return {arm: tuple(axis.choices[0] for axis in axes) for arm, axes in self.axes.items()}
 
 
 def tuning_of(config: DictConfig, arms: Mapping[str, Sequence[str]]) -> Tuning | None:
@@ -125,25 +125,29 @@ def choices_in(
     Raises:
         UserError: the file is damaged.
     """
-    path = folder / FILE
+    read = _saved(folder / FILE)
+    wanted = {arm: tuning.described(arm, overrides, fixed) for arm, overrides in arms.items()}
+    return {arm: read[arm] for arm in arms if arm in read and read[arm].described == wanted[arm]}
+
+
+def _saved(path: Path) -> dict[str, Choice]:
+    """All choices of a file; none where it is not there."""
     if not path.is_file():
         return {}
     try:
         saved = yaml.safe_load(path.read_text())["arms"]
-        read = {arm: Choice(tuple(one["chosen"]), one["made_for"], tuple(one["trials"])) for arm, one in saved.items()}
+        return {arm: Choice(tuple(one["chosen"]), one["made_for"], tuple(one["trials"])) for arm, one in saved.items()}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: no file of choices ({type(error).__name__}); remove it to tune again") from error
-    wanted = {arm: tuning.described(arm, overrides, fixed) for arm, overrides in arms.items()}
-    return {arm: read[arm] for arm in arms if arm in read and read[arm].described == wanted[arm]}
 
 
 def save_choices(folder: Path, choices: Mapping[str, Choice], tuning: Tuning) -> None:
     """Write the choices of all arms, those that stand in the file for other arms kept."""
     path = folder / FILE
-    before = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    arms = dict((before or {}).get("arms") or {})
-    for arm, choice in choices.items():
-        arms[arm] = {"chosen": list(choice.overrides), "trials": list(choice.trials), "made_for": choice.described}
+    arms = {
+        arm: {"chosen": list(choice.overrides), "trials": list(choice.trials), "made_for": choice.described}
+        for arm, choice in {**_saved(path), **choices}.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     saved = {"metric": tuning.metric, "seeds": list(tuning.seeds.choices), "arms": arms}
     write_text(path, _HEAD + yaml.safe_dump(saved, sort_keys=False, allow_unicode=True, width=1000))
@@ -162,7 +166,8 @@ def choose(
     found, lost = {}, []
     sign = 1 if direction(tuning.metric) == "higher" else -1
     for arm, overrides in arms.items():
-        trials = [_trial(lines, arm, planning.points, tuning, store) for lines in _combinations(tuning.axes[arm])]
+        combinations = itertools.product(*(axis.choices for axis in tuning.axes[arm]))
+        trials = [_trial(lines, arm, planning.points, tuning, store) for lines in combinations]
         whole = [trial for trial in trials if trial["mean"] is not None]
         if not whole:
             lost.append(arm)
@@ -174,17 +179,14 @@ def choose(
     return found
 
 
-def _combinations(axes: Sequence[Axis]) -> list[tuple[str, ...]]:
-    return list(itertools.product(*(axis.choices for axis in axes)))
-
-
 def with_choices(arms: Mapping[str, Sequence[str]], chosen: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """The arms with what was chosen for each, in the place of what it said of the same keys."""
-    return {
-        arm: [line for line in lines if slot_of(line) not in {slot_of(one) for one in chosen.get(arm, ())}]
-        + list(chosen.get(arm, ()))
-        for arm, lines in arms.items()
-    }
+    found = {}
+    for arm, lines in arms.items():
+        added = chosen.get(arm, ())
+        taken = {slot_of(line) for line in added}
+        found[arm] = [*(line for line in lines if slot_of(line) not in taken), *added]
+    return found
 
 
 def _trial(lines: Sequence[str], arm: str, points: Sequence[Point], tuning: Tuning, store: Store) -> dict[str, Any]:
