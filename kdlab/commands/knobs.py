@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdlab.commands.raw import references
 from kdlab.errors import UserError
-from kdlab.schema.learning import needs_teacher
+from kdlab.schema.learning import needs_teacher, reads_unlabelled
 
 if TYPE_CHECKING:
     from kdlab.teachers import Quality
@@ -78,8 +78,6 @@ def _transfer_set_is_read(rest: str, raw: Mapping[str, Any]) -> bool:
 
     Without one its knobs are not read; that there is none (``data/transfer=none``) always is.
     """
-    from kdlab.targets import resolve
-
     transfer = (raw.get("data") or {}).get("transfer") or {}
     if "_target_" not in transfer:
         return rest == "transfer"
@@ -87,10 +85,9 @@ def _transfer_set_is_read(rest: str, raw: Mapping[str, Any]) -> bool:
         return True
     terms = (raw.get("objective") or {}).get("terms") or {}
     try:
-        targets = [resolve(str(term.get("_target_"))) for term in terms.values() if isinstance(term, Mapping)]
+        return any(reads_unlabelled(term) for term in terms.values() if isinstance(term, Mapping))
     except UserError:
         return True  # reported by the check of the targets
-    return any(getattr(target, "reduction", "mean") != "mean_labelled" for target in targets)
 
 
 def _teacher_reads_rows(raw: Mapping[str, Any]) -> bool:

@@ -8,9 +8,8 @@ from kdlab.experiments.lab import Lab
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
-from kdlab.schema.learning import ShownConfig, TransferConfig
+from kdlab.schema.learning import ShownConfig, TransferConfig, reads_unlabelled
 from kdlab.schema.section import identity_view
-from kdlab.targets import resolve
 
 _KEPT = 2
 """Rows that a process keeps beside its data sets, of which it keeps as many."""
@@ -24,9 +23,7 @@ def transfer_of(config: RunConfig) -> TransferConfig | None:
     transfer = config.data.transfer
     if transfer is None or transfer.labels:
         return transfer
-    terms = effective_terms(config.objective.terms).values()
-    reads = any(getattr(resolve(str(term["_target_"])), "reduction", "mean") != "mean_labelled" for term in terms)
-    return transfer if reads else None
+    return transfer if any(map(reads_unlabelled, effective_terms(config.objective.terms).values())) else None
 
 
 def shown_identity(config: RunConfig) -> dict[str, Any]:
@@ -69,14 +66,6 @@ def rows_of(config: RunConfig, dataset: Dataset) -> TrainingRows:
     return rows
 
 
-def steps_an_epoch(config: RunConfig, lab: Lab) -> int:
-    """Steps of an epoch of a config's student."""
-    rows, transfer, batch_size = kept_rows(config, lab), transfer_of(config), config.training.batch_size
-    if transfer is None:
-        return max(len(rows.train) // batch_size, 1)
-    return rows.mixture(batch_size=batch_size, labelled_fraction=transfer.labelled_fraction).steps
-
-
 def kept_rows(config: RunConfig, lab: Lab) -> TrainingRows:
     """The same, once for all who learn from them."""
     dataset, told = lab.dataset(config), rows_identity(config)
@@ -88,3 +77,11 @@ def kept_rows(config: RunConfig, lab: Lab) -> TrainingRows:
             lab.rows.pop(next(iter(lab.rows)))
         lab.rows[key] = rows_of(config, dataset)
     return lab.rows[key]
+
+
+def steps_an_epoch(config: RunConfig, lab: Lab) -> int:
+    """Steps of an epoch of a config's student."""
+    rows, transfer, batch_size = kept_rows(config, lab), transfer_of(config), config.training.batch_size
+    if transfer is None:
+        return max(len(rows.train) // batch_size, 1)
+    return rows.mixture(batch_size=batch_size, labelled_fraction=transfer.labelled_fraction).steps

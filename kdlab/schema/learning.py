@@ -180,3 +180,14 @@ def needs_teacher(term: Mapping[str, Any]) -> bool:
         return bool(getattr(resolve(str(term.get("_target_"))), "needs", ()))
     except UserError:
         return False  # reported by the check of the targets
+
+
+def reads_unlabelled(term: Mapping[str, Any]) -> bool:
+    """Whether a term learns from rows without a label.
+
+    Raises:
+        UserError: its target is no import path of anything.
+    """
+    from kdlab.targets import resolve
+
+    return getattr(resolve(str(term.get("_target_"))), "reduction", "mean") != "mean_labelled"
