@@ -22,7 +22,6 @@ from kdlab import targets
 from kdlab.errors import UserError
 
 MODULE = "kdlab.objectives.schedules."
-NAMES = ("linear", "cosine", "steps", "window", "remainder")
 
 
 def linear(share: float, *, start: float, end: float, begin: float = 0.0, until: float = 1.0) -> float:
@@ -75,9 +74,15 @@ def _between(share: float, begin: float, until: float) -> float:
     return min(max((share - begin) / (until - begin), 0.0), 1.0)
 
 
+SCHEDULES: Mapping[str, Callable[..., float]] = {
+    MODULE + function.__name__: function for function in (linear, cosine, steps, window, remainder)
+}
+"""What may stand in the place of a number: import path -> function of the share of the run."""
+
+
 def _call(spec: Mapping[str, Any], share: float) -> float:
     knobs = {name: value for name, value in spec.items() if name != "_target_"}
-    return float(targets.resolve(spec["_target_"])(share, **knobs))
+    return float(SCHEDULES[spec["_target_"]](share, **knobs))
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,8 @@ def is_schedule(value: Any) -> bool:
 def schedule_errors(spec: Mapping[str, Any], *, key: str, holds: Callable[[Any], bool], words: str) -> list[str]:
     """What is wrong with a schedule at a key whose numbers are held to a rule: its target, its knobs, its numbers."""
     path = str(spec["_target_"])
-    if not path.startswith(MODULE) or path.removeprefix(MODULE) not in NAMES:
-        known = ", ".join(MODULE + name for name in NAMES)
-        return [f"{key}._target_ = '{path}': no schedule; allowed: {known}"]
+    if path not in SCHEDULES:
+        return [f"{key}._target_ = '{path}': no schedule; allowed: {', '.join(SCHEDULES)}"]
     inner = spec.get("of")
     if isinstance(inner, Mapping) and is_schedule(inner):
         return schedule_errors(inner, key=key, holds=lambda number: holds(1 - number), words=f"1 minus {words}")

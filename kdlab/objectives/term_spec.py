@@ -92,9 +92,9 @@ class TermSpec:
 
     def at(self, step: int) -> "TermSpec":
         """The same with the numbers of a step in the place of schedules."""
-        if not self.changing:
-            return self
         numbers: dict[str, Any] = {name: value(step) for name, value in self.changing.items()}
+        if not numbers:
+            return self
         weight = numbers.pop("weight", self.weight)
         return TermSpec(partial(self.function, **numbers), weight, self.name)
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kdlab.objectives.marks import boolean, fraction, positive, reduction_of_classes, term
-from kdlab.outputs import NO_LABEL as NO_LABEL
-from kdlab.outputs import Batch, ModelOutput, TeacherOutput
+from kdlab.outputs import NO_LABEL, Batch, ModelOutput, TeacherOutput
 
 FEW_CLASSES = 16
 """Over fewer classes than a vector holds torch's CPU softmax of a last axis is four to eight times as slow as with the
@@ -27,6 +26,22 @@ def over_leading(knob: float | Tensor, *, like: Tensor) -> float | Tensor:
     torch.Size([5, 1, 1])
     """
     return knob.to(like).reshape(*knob.shape, 1, 1) if isinstance(knob, Tensor) else knob
+
+
+def without_classes(knob: float | Tensor) -> float | Tensor:
+    """A knob of ``over_leading`` for each row, without the axis of classes."""
+    return knob.squeeze(-1) if isinstance(knob, Tensor) else knob
+
+
+def taught_logits(teacher: TeacherOutput | None, *, term: str) -> Tensor:
+    """The teacher's logits.
+
+    Raises:
+        ValueError: nobody teaches.
+    """
+    if teacher is None:
+        raise ValueError(f"the term {term} needs a teacher")
+    return teacher.logits
 
 
 def at_least_single(logits: Tensor) -> Tensor:
@@ -120,12 +135,10 @@ def soft_targets(
     Returns:
         ``[..., B]`` nats (times T^2).
     """
-    if teacher is None:
-        raise ValueError("the term soft_targets needs a teacher")
+    logits, taught = student.logits, taught_logits(teacher, term="soft_targets")
     if class_reduction == "mean":
         whole = soft_targets(student, teacher, batch, step, temperature=temperature, t2_scaling=t2_scaling)
-        return whole / student.logits.shape[-1]
-    logits, taught = student.logits, teacher.logits
+        return whole / logits.shape[-1]
     wants_temperature = isinstance(temperature, Tensor) and temperature.requires_grad
     if logits.shape[-1] < FEW_CLASSES and not wants_temperature:
         values: Tensor = _FewSoftTargets.apply(logits, taught, temperature, t2_scaling)  # type: ignore[no-untyped-call]
@@ -155,7 +168,7 @@ class _FewSoftTargets(torch.autograd.Function):
         ctx.rate, ctx.dtype = (scale if t2_scaling else 1 / scale), logits.dtype
         lowest = torch.finfo(teacher_log_probs.dtype).min  # 0 log 0 = 0, as above
         values = (teacher_log_probs.clamp_(min=lowest) - student_log_probs).mul_(probs).sum(-2)
-        return values.mul_(_without_classes(scale) ** 2) if t2_scaling else values
+        return values.mul_(without_classes(scale) ** 2) if t2_scaling else values
 
     @staticmethod
     @once_differentiable
@@ -171,8 +184,3 @@ def _classes_in_front(logits: Tensor, scale: float | Tensor) -> Tensor:
     if isinstance(scale, Tensor):
         turned = turned.expand(*scale.shape[:-2], *turned.shape[-2:])  # logits that several students share
     return torch.div(turned, scale, out=torch.empty(turned.shape, dtype=turned.dtype, device=turned.device))
-
-
-def _without_classes(scale: float | Tensor) -> float | Tensor:
-    """T for each row, without the axis of classes."""
-    return scale.squeeze(-1) if isinstance(scale, Tensor) else scale

@@ -17,7 +17,7 @@ from kdlab.models import as_output
 from kdlab.models.stacking import Stack
 from kdlab.objectives import Objective
 from kdlab.objectives.setting import Setting, Shape
-from kdlab.objectives.terms import NO_LABEL
+from kdlab.outputs import NO_LABEL
 from kdlab.streams import Role, global_stream, stream_seed
 from kdlab.teachers import Teacher
 from kdlab.training.learner import Learner
@@ -155,41 +155,45 @@ def bare(network: nn.Module) -> nn.Module:
 
 def modules_of(student: nn.Module, where: slice) -> dict[str, dict[str, Callable[..., Any]]]:
     """The modules that terms are called with: those of a network, or of some students of a stack of such."""
-    network = student.network if isinstance(student, Stack) else student
     found: dict[str, dict[str, Callable[..., Any]]] = {}
-    for key, module in _beside(network):
-        term, _, name = key.partition(SEPARATOR)
-        called = student.part(f"beside.{key}", where) if isinstance(student, Stack) else module
-        found.setdefault(term, {})[name] = called
+    for term, name, module in _beside(student):
+        path = f"beside.{term}{SEPARATOR}{name}"
+        found.setdefault(term, {})[name] = student.part(path, where) if isinstance(student, Stack) else module
     return found
 
 
 def remembers(student: nn.Module) -> bool:
     """Whether a module follows the student's steps."""
-    network = student.network if isinstance(student, Stack) else student
-    return any(hasattr(module, "after_step") for _, module in _beside(network))
+    return any(hasattr(module, "after_step") for _, _, module in _beside(student))
 
 
 def after_step(student: nn.Module) -> None:
     """Let modules that remember (averages, memories) follow an optimizer step; of a stack all students at once."""
-    network = student.network if isinstance(student, Stack) else student
-    for _, module in _beside(network):
+    for _, _, module in _beside(student):
         follow = getattr(module, "after_step", None)
         if follow is not None:
-            follow(bare(network))
+            follow(bare(_one_network(student)))
 
 
 def learned(student: nn.Module) -> dict[str, Tensor]:
     """What modules tell of themselves for the curves: ``<term>.<name>`` -> a number, or ``[K]`` of a stack."""
-    network = student.network if isinstance(student, Stack) else student
     found: dict[str, Tensor] = {}
-    for key, module in _beside(network):
+    for term, _, module in _beside(student):
         tell = getattr(module, "told", None)
         if tell is not None:
-            found |= {f"{key.partition(SEPARATOR)[0]}.{name}": value for name, value in tell().items()}
+            found |= {f"{term}.{name}": value for name, value in tell().items()}
     return found
 
 
-def _beside(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    beside = getattr(network, "beside", None)
-    return beside.named_children() if isinstance(beside, Beside) else iter(())
+def _one_network(student: nn.Module) -> nn.Module:
+    """The network itself; of a stack the one that holds the tensors of all."""
+    return student.network if isinstance(student, Stack) else student
+
+
+def _beside(student: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
+    """What stands beside a student, or a stack of them: term, argument, module."""
+    beside = getattr(_one_network(student), "beside", None)
+    if isinstance(beside, Beside):
+        for key, module in beside.named_children():
+            term, _, name = key.partition(SEPARATOR)
+            yield term, name, module

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import equipped_terms
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,8 +71,7 @@ CASES = {
 every_case = pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 
 
-def draw(*shape: int, seed: int = 0, scale: float = 3.0) -> Tensor:
-    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+draw = partial(equipped_terms.draw, scale=3.0)
 
 
 def make_batch(rows: int, classes: int, *, labelled: Tensor | None = None) -> Batch:

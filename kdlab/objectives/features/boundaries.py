@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kdlab.objectives.features.projections import check_axes, convolution, normalisation, num_axes, resized
-from kdlab.objectives.features.shapes import Projections, channels_first, features_of
+from kdlab.objectives.features.projections import convolution, normalisation, num_axes, resized
+from kdlab.objectives.features.shapes import features_of, paired
 from kdlab.objectives.marks import boolean, positive, term
 from kdlab.objectives.setting import Setting, Shape
 from kdlab.objectives.terms import at_least_single
@@ -49,12 +49,8 @@ def make_connectors(
     **knobs: object,
 ) -> nn.Module:
     """The connectors of one student, one for each pair of layers."""
-    found = Projections()
-    for own, other in zip(student_layers, teacher_layers, strict=True):
-        check_axes(setting, student=own, teacher=other, term="activation_boundaries")
-        wanted = channels_first(setting.teacher[other], tokens=tokens)
-        found.append(Connector(channels_first(setting.student[own], tokens=tokens), wanted))
-    return found
+    layers = {"student_layers": student_layers, "teacher_layers": teacher_layers}
+    return paired(Connector, setting, **layers, tokens=tokens, term="activation_boundaries")
 
 
 @term(

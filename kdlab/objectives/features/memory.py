@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdlab.errors import UserError
 from kdlab.objectives.features.shapes import products
-from kdlab.objectives.terms import NO_LABEL
+from kdlab.outputs import NO_LABEL
 
 # The constants of SplitMix64 (Steele et al. 2014), as int64, whose arithmetic wraps.
 STRIDE = 0x9E3779B97F4A7C15 - 2**64

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.errors import UserError
-from kdlab.objectives.features.projections import convolution, fewer_positions, resized
+from kdlab.objectives.features.projections import check_axes, convolution, fewer_positions, resized
 from kdlab.objectives.setting import Setting, Shape
 from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import ModelOutput, TeacherOutput
@@ -152,3 +152,25 @@ def make_projections(
         same = shape[0] == wanted
         found.append(nn.Identity() if same else convolution(shape[0], wanted, axes=len(shape) - 1, bias=False))
     return Projections(found)
+
+
+def paired(
+    make: Callable[[Shape, Shape], nn.Module],
+    setting: Setting,
+    *,
+    student_layers: Sequence[str],
+    teacher_layers: Sequence[str],
+    tokens: bool,
+    term: str,
+) -> Projections:
+    """A module for each pair of layers, made for the shapes of both, channels first.
+
+    Raises:
+        UserError: two layers cannot be compared.
+    """
+    found = Projections()
+    for own, other in zip(student_layers, teacher_layers, strict=True):
+        check_axes(setting, student=own, teacher=other, term=term)
+        wanted = channels_first(setting.teacher[other], tokens=tokens)
+        found.append(make(channels_first(setting.student[own], tokens=tokens), wanted))
+    return found

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.objectives.features.projections import check_axes, convolution, fewer_positions, num_axes, resized
-from kdlab.objectives.features.shapes import Projections, channels_first, features_of
+from kdlab.objectives.features.projections import convolution, fewer_positions, num_axes, resized
+from kdlab.objectives.features.shapes import features_of, paired
 from kdlab.objectives.marks import boolean, term
 from kdlab.objectives.setting import Setting, Shape
 from kdlab.objectives.terms import at_least_single
@@ -61,12 +61,8 @@ def make_regressor(
     **knobs: object,
 ) -> nn.Module:
     """What predicts the teacher's features from one student's: a Gaussian for each pair of layers."""
-    found = Projections()
-    for own, other in zip(student_layers, teacher_layers, strict=True):
-        check_axes(setting, student=own, teacher=other, term="variational")
-        wanted = channels_first(setting.teacher[other], tokens=tokens)
-        found.append(Gaussian(channels_first(setting.student[own], tokens=tokens), wanted))
-    return found
+    layers = {"student_layers": student_layers, "teacher_layers": teacher_layers}
+    return paired(Gaussian, setting, **layers, tokens=tokens, term="variational")
 
 
 @term(

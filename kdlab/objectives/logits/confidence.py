@@ -7,9 +7,8 @@ examples, not dark knowledge.
 import torch
 from torch import Tensor
 
-from kdlab.objectives.logits.divergences import taught
 from kdlab.objectives.marks import term
-from kdlab.objectives.terms import hard_labels, log_probs
+from kdlab.objectives.terms import hard_labels, log_probs, taught_logits
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 
@@ -26,7 +25,7 @@ def confidence_weighted(student: ModelOutput, teacher: TeacherOutput | None, bat
     Returns:
         ``[..., B]``, shares of the value of the batch, in nats; 0 on rows without a label.
     """
-    confidence = log_probs(taught(teacher, name="confidence_weighted"), temperature=1.0).amax(-1).exp()
+    confidence = log_probs(taught_logits(teacher, term="confidence_weighted"), temperature=1.0).amax(-1).exp()
     confidence = torch.where(batch.labelled, confidence, 0)
     total = confidence.sum(-1, keepdim=True)
     return confidence / torch.where(total > 0, total, 1) * hard_labels(student, None, batch, step)

@@ -7,9 +7,9 @@ knowledge; here both have a weight of their own.
 import torch
 from torch import Tensor
 
-from kdlab.objectives.logits.divergences import divergence, scaled, taught
+from kdlab.objectives.logits.divergences import divergence, scaled
 from kdlab.objectives.marks import boolean, non_negative, positive, term
-from kdlab.objectives.terms import log_probs
+from kdlab.objectives.terms import log_probs, taught_logits
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 
@@ -67,7 +67,7 @@ def decoupled(
     Returns:
         ``[..., B]`` nats (times T^2).
     """
-    logits = taught(teacher, name="decoupled")
+    logits = taught_logits(teacher, term="decoupled")
     labels = torch.where(batch.labelled, batch.main_labels, 0)
     own, own_others = split(student.logits, labels, temperature=temperature)
     other, other_others = split(logits, labels, temperature=temperature)

@@ -6,19 +6,8 @@ import torch
 from torch import Tensor
 
 from kdlab.objectives.marks import boolean, inside, positive, term
-from kdlab.objectives.terms import at_least_single, log_probs, over_leading
+from kdlab.objectives.terms import at_least_single, log_probs, over_leading, taught_logits, without_classes
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
-
-
-def taught(teacher: TeacherOutput | None, *, name: str) -> Tensor:
-    """The teacher's logits.
-
-    Raises:
-        ValueError: nobody teaches.
-    """
-    if teacher is None:
-        raise ValueError(f"the term {name} needs a teacher")
-    return teacher.logits
 
 
 def divergence(first: Tensor, second: Tensor) -> Tensor:
@@ -31,8 +20,7 @@ def scaled(values: Tensor, *, temperature: float | Tensor, t2_scaling: bool) -> 
     """Values ``[..., B]`` times T^2, or as they are."""
     if not t2_scaling:
         return values
-    factor = over_leading(temperature, like=values)
-    return values * (factor.squeeze(-1) if isinstance(factor, Tensor) else factor) ** 2
+    return values * without_classes(over_leading(temperature, like=values)) ** 2
 
 
 @term(
@@ -63,7 +51,7 @@ def reverse_kl(
         ``[..., B]`` nats (times T^2); infinite where the student believes in a class that the teacher rules out.
     """
     own = log_probs(student.logits, temperature=temperature)
-    other = log_probs(taught(teacher, name="reverse_kl"), temperature=temperature)
+    other = log_probs(taught_logits(teacher, term="reverse_kl"), temperature=temperature)
     return scaled(divergence(own, other), temperature=temperature, t2_scaling=t2_scaling)
 
 
@@ -100,7 +88,7 @@ def jensen_shannon(
         ``[..., B]`` nats (times T^2).
     """
     own = log_probs(student.logits, temperature=temperature)
-    other = log_probs(taught(teacher, name="jensen_shannon"), temperature=temperature)
+    other = log_probs(taught_logits(teacher, term="jensen_shannon"), temperature=temperature)
     mixture = torch.logaddexp(other + math.log(beta), own + math.log(1 - beta))
     value = beta * divergence(other, mixture) + (1 - beta) * divergence(own, mixture)
     return scaled(value, temperature=temperature, t2_scaling=t2_scaling)
@@ -130,7 +118,7 @@ def logit_mse(
     Returns:
         ``[..., B]``.
     """
-    own, other = at_least_single(student.logits), at_least_single(taught(teacher, name="logit_mse"))
+    own, other = at_least_single(student.logits), at_least_single(taught_logits(teacher, term="logit_mse"))
     difference = own - other * over_leading(teacher_scale, like=other)
     if centred:
         difference = difference - difference.mean(-1, keepdim=True)

@@ -7,9 +7,9 @@ and the examples of the batch in each class.
 from torch import Tensor
 
 from kdlab.objectives.features.shapes import unit
-from kdlab.objectives.logits.divergences import scaled, taught
+from kdlab.objectives.logits.divergences import scaled
 from kdlab.objectives.marks import boolean, non_negative, positive, term
-from kdlab.objectives.terms import log_probs
+from kdlab.objectives.terms import log_probs, taught_logits
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 
@@ -54,7 +54,7 @@ def dist_relations(
         ``[..., B]``, shares of the value of the batch.
     """
     own = log_probs(student.logits, temperature=temperature).exp()
-    other = log_probs(taught(teacher, name="dist_relations"), temperature=temperature).exp()
+    other = log_probs(taught_logits(teacher, term="dist_relations"), temperature=temperature).exp()
     rows = own.shape[-2]
     of_rows = 1 - agreement(own, other).sum(-1)
     of_columns = 1 - rows * agreement(own.mT, other.mT).mean(-2)

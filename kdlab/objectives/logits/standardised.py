@@ -7,9 +7,8 @@ classes lie to each other, and a small student need not reach its teacher's scal
 import torch
 from torch import Tensor
 
-from kdlab.objectives.logits.divergences import taught
 from kdlab.objectives.marks import boolean, positive, term
-from kdlab.objectives.terms import at_least_single, soft_targets
+from kdlab.objectives.terms import at_least_single, soft_targets, taught_logits
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 
@@ -52,5 +51,5 @@ def standardised_targets(
         ``[..., B]`` nats (times T^2).
     """
     own = student._replace(logits=standardise(student.logits))
-    other = TeacherOutput(standardise(taught(teacher, name="standardised_targets")), {})
+    other = TeacherOutput(standardise(taught_logits(teacher, term="standardised_targets")), {})
     return soft_targets(own, other, batch, step, temperature=temperature, t2_scaling=t2_scaling)

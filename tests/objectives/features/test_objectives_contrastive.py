@@ -13,7 +13,7 @@ from kdlab.objectives import Objective
 from kdlab.objectives.features.contrastive import contrastive
 from kdlab.objectives.features.memory import Memory, draws, hashed
 from kdlab.objectives.setting import Setting
-from kdlab.objectives.terms import NO_LABEL
+from kdlab.outputs import NO_LABEL
 
 SETTING = setting_of({"penultimate": (5,)}, {"penultimate": (3, 2)})
 KNOBS = {"dimension": 4, "negatives": 7, "temperature": 0.2, "momentum": 0.3}

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import equipped_terms
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,7 @@ from kdlab.objectives.logits.divergences import jensen_shannon, logit_mse, rever
 from kdlab.objectives.logits.relations import dist_relations
 from kdlab.objectives.logits.standardised import standardised_targets
 from kdlab.objectives.logits.teacher_free import teacher_free
-from kdlab.objectives.terms import NO_LABEL
-from kdlab.outputs import Batch, ModelOutput, TeacherOutput
+from kdlab.outputs import NO_LABEL, Batch, ModelOutput, TeacherOutput
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ CASES = {
 every_case = pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 
 
-def draw(*shape: int, seed: int = 0, scale: float = 3.0) -> Tensor:
-    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+draw = partial(equipped_terms.draw, scale=3.0)
 
 
 def make_batch(rows: int, classes: int, *, labelled: Tensor | None = None) -> Batch:
