@@ -68,6 +68,7 @@ class Dataset:
         pool: unlabelled examples for transfer sets (labels kept for oracles only), or None.
         slices: name -> Slice.
         facts: what slice functions need to know to make their examples (generator knobs, data seed, statistics).
+        class_names: what people call the classes, in their order; empty where they have numbers alone.
     """
 
     name: str
@@ -78,6 +79,11 @@ class Dataset:
     pool: Examples | None = None
     slices: Mapping[str, Slice] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ValueError(f"{self.name} has {self.num_classes} classes and {len(self.class_names)} class_names")
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,10 @@ from kdlab.errors import UserError
 from kdlab.streams import numpy_generator
 
 HELD_OUT = 5000
+CLASS_NAMES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 #: The authors' bucket, then their repository. What comes from there is held to ``CHECKSUMS``.
@@ -106,7 +111,9 @@ def fashion_mnist(
     order = stratified_order(arrays.train_labels, generator=numpy_generator("data", "split", seed))
     held_out = min(HELD_OUT, len(order) // 2)
     rows = (order[held_out:], order[:held_out])
-    return idx_dataset(arrays, rows, name="fashion_mnist", seed=seed, sizes=(train, validation, test), pool=pool)
+    sizes = (train, validation, test)
+    dataset = idx_dataset(arrays, rows, name="fashion_mnist", seed=seed, sizes=sizes, pool=pool)
+    return replace(dataset, class_names=CLASS_NAMES[: dataset.num_classes])
 
 
 def _identity(

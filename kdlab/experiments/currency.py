@@ -13,10 +13,14 @@ from kdlab.targets import refuse_unsafe
 
 
 def missing_evaluation(record: RunRecord, config: RunConfig) -> bool:
-    """Whether a finished record was evaluated by older rules, or lacks a set, a slice or a time the config wants."""
+    """Whether a finished record was evaluated by older rules, or lacks a set, a slice or a time the config wants.
+
+    Dark knowledge at another temperature is missing too; where a record is older than that, its absence is not.
+    """
     wanted = {name for name in config.evaluation.sets if name != "slices"}
     older = record.evaluation_version < EVALUATION_VERSION
-    return older or not wanted <= set(record.bins) or _lacks_slices(record, config) or _lacks_times(record, config)
+    lacks = (_lacks_slices, _lacks_times, _at_another_temperature)
+    return older or not wanted <= set(record.bins) or any(one(record, config) for one in lacks)
 
 
 def _lacks_slices(record: RunRecord, config: RunConfig) -> bool:
@@ -37,6 +41,11 @@ def _lacks_times(record: RunRecord, config: RunConfig) -> bool:
         return False
     keys = ["latency/p50_ms", *(["cost/step_ms_ratio"] if record.role == "student" else [])]
     return any(record.metrics.get(key) is None for key in keys)
+
+
+def _at_another_temperature(record: RunRecord, config: RunConfig) -> bool:
+    told, wanted = record.dark_knowledge.get("temperature"), config.evaluation.dark_knowledge_temperature
+    return told is not None and told != wanted
 
 
 def widened(config: RunConfig, record: RunRecord) -> RunConfig:

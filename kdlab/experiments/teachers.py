@@ -15,6 +15,7 @@ from torch import nn
 from kdlab.data import Dataset
 from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
+from kdlab.evaluation.dark_knowledge import describe_dark_knowledge, undefined_dark_knowledge
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.evaluation.scored import Scored
@@ -37,6 +38,7 @@ from kdlab.teachers import Quality, ScaledTeacher, Teacher, facts_of, make_teach
 from kdlab.training import Learner
 
 NO_TEACHER_OF_ITS_OWN = "a teacher was taught by no other network"
+NO_NETWORK = "this control has no network"
 PARENT_KEYS = ("validation/parent_accuracy", "test/parent_accuracy")
 FACTS = "quality"
 """Where in the provenance stands what was fitted or counted when the teacher was made."""
@@ -310,8 +312,9 @@ def _measured(
         extra["transfer/target_entropy"] = _entropy_on_rows(planned, assembled, lab)
     lab.taught.pop(planned.run_id, None)  # measured now, whatever was said before; its students are told the same
     said = _said_of(chosen_sets(config, dataset), planned.run_id, assembled.provider, config, lab)
+    predictions = {name: found.predictions for name, found in said.items()}
     assessment = assess(
-        {name: found.predictions for name, found in said.items()},
+        predictions,
         role="teacher",
         config=config,
         dataset=dataset,
@@ -324,7 +327,17 @@ def _measured(
     accuracy = assessment.metrics.get("validation/accuracy")
     shown = "" if accuracy is None or network is None else f": validation accuracy {accuracy:.4f}"
     say(f"  teacher {planned.run_id} ({config.teacher.quality['name']}){shown}")
-    return Measured(assessment, {})
+    return Measured(assessment, {"dark_knowledge": _dark_knowledge(predictions, config, dataset, network)})
+
+
+def _dark_knowledge(
+    predictions: Mapping[str, Predictions], config: RunConfig, dataset: Dataset, network: nn.Module | None
+) -> dict[str, Any]:
+    """What a teacher says of the wrong classes; a control that is no network knows nothing of them."""
+    if network is None:
+        return undefined_dark_knowledge(NO_NETWORK)
+    temperature = config.evaluation.dark_knowledge_temperature
+    return describe_dark_knowledge(predictions, temperature=temperature, class_names=dataset.class_names)
 
 
 def _entropy_on_rows(planned: PlannedRun, assembled: Assembled, lab: Lab) -> float:
@@ -348,5 +361,5 @@ def _reasons(network: nn.Module | None, parent: RunRecord | None) -> dict[str, s
     reasons |= dict.fromkeys(PARENT_KEYS, trained if parent is None else "its parent was not measured there")
     if network is None:
         lacking = [key for key in NETWORK_KEYS if parent is None or key not in PARENT_KEYS]
-        reasons |= dict.fromkeys(lacking, "this control has no network")
+        reasons |= dict.fromkeys(lacking, NO_NETWORK)
     return reasons

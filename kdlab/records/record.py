@@ -35,6 +35,8 @@ class RunRecord:
         metrics_undefined: key -> reason, for every None.
         bins: set -> ``{"count", "confidence", "accuracy"}``, 15 equal-width bins each.
         slices: slice -> ``{"reference", "ood", "size"}``.
+        dark_knowledge: of a teacher ``{"set", "temperature", "class_names", "probabilities"}``, true class by other
+            class, or ``{"probabilities": None, "reason"}``; empty for the others and in records older than it.
         curves: key -> ``[[step, value], ...]``, decimated.
         latency: how the latency of this architecture was measured (machine, threads, batch, load, by whom).
         provenance: commit, dirty, versions, hardware, threads, started, seconds.
@@ -59,6 +61,7 @@ class RunRecord:
     metrics_undefined: Mapping[str, str] = field(default_factory=dict)
     bins: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     slices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dark_knowledge: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
     latency: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -24,11 +24,12 @@ class LatencyConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What is measured and what is kept of it."""
+    """What is measured and what is kept of it; the temperature at which a teacher's dark knowledge is described."""
 
     sets: list[SetName] = list(SETS)
     batch_size: Annotated[int, Field(gt=0)] = 1000
     keep_predictions: Literal["all", "test", "none"] | None = None
+    dark_knowledge_temperature: Annotated[float, Field(gt=0)] = 4.0
     latency: LatencyConfig = LatencyConfig()
 
 

@@ -1,5 +1,6 @@
 """Fashion-MNIST from each of its places, with generated files in the place of the real ones (but for one test)."""
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -263,3 +264,12 @@ def test_every_severity_is_measured_on_the_same_runs():
     ood = [{name for name, piece in config.data.slices.items() if piece.ood} for config in (few, all_)]
     assert ood[0] == ood[1]  # ood/mean_gap says the same whichever of the two measured a run
     assert len(ood[0]) == 20
+
+
+def test_its_classes_have_names(files, tmp_path):
+    write_set(tmp_path / "mine")
+    dataset = fashion_mnist(cache_dir=tmp_path, root=str(tmp_path / "mine"), **SIZES)
+    assert dataset.class_names == ("T-shirt/top", "Trouser", "Pullover", "Dress")  # the four classes of the small set
+    assert len(module.CLASS_NAMES) == 10
+    with pytest.raises(ValueError, match="fashion_mnist has 4 classes and 1 class_names"):
+        dataclasses.replace(dataset, class_names=("T-shirt/top",))
