@@ -4,7 +4,7 @@ Figures are made without pyplot (no global state) under ``matplotlib.rcdefaults(
 neither format carries a date or a program.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,15 @@ def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
     figure.savefig(png, metadata={"Software": None})
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return [png, svg]
+
+
+def ink_on(shade: Sequence[float]) -> str:
+    """The ink that can be read on a colour (red, green, blue in 0 to 1): white on dark ones.
+
+    >>> ink_on((0.0, 0.0, 0.4)), ink_on((1.0, 1.0, 1.0))
+    ('white', '#222222')
+    """
+    return "white" if 0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2] < 0.5 else INK
 
 
 def spread(values: list[float], *, gap: float) -> list[float]:

@@ -154,6 +154,14 @@ def _teacher(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"id": teacher.get("id"), "quality": plain(teacher.get("quality")), "targets": plain(kept)}
 
 
+def _dark_knowledge(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a figure needs of it: shares with four decimals; no key for a run without (all but teachers)."""
+    if not found.get("probabilities"):
+        return {}
+    shares = [[None if one is None else round(one, 4) for one in row] for row in found["probabilities"]]
+    return {"dark_knowledge": {**plain(found), "probabilities": shares}}
+
+
 def compact(record: RunRecord, members: Iterable[Mapping[str, Any]]) -> WrittenLine:
     """The line of one run.
 
@@ -183,6 +191,7 @@ def compact(record: RunRecord, members: Iterable[Mapping[str, Any]]) -> WrittenL
         "sizes": {name: int(sum(record.bins[name]["count"])) for name in SIZED_SETS if name in record.bins},
         "bins": {"test": plain(record.bins["test"])} if "test" in record.bins else {},
         "slices": plain(record.slices),
+        **_dark_knowledge(record.dark_knowledge),
         "curves": {},
         "teacher": _teacher(record.teacher),
         "parent": record.parent,

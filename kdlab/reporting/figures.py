@@ -22,6 +22,7 @@ from kdlab.reporting.canvas import (
     spread_labels,
     style,
 )
+from kdlab.reporting.dark_knowledge import draw_dark_knowledge
 from kdlab.reporting.effects import draw_effects
 from kdlab.reporting.groups import number, seeds_of, short_names, varied_knobs
 from kdlab.reporting.heat_map import draw_heat_maps, numeric_axes
@@ -51,6 +52,8 @@ def draw_figures(summary: Summary, folder: Path) -> list[Figure]:
             found += [Figure(*drawn) for drawn in draw_heat_maps(summary, data, folder, f"heat_map{suffix}")]
             effects = draw_effects(summary, data, folder, f"effects{suffix}")
             found += [Figure(*effects)] if effects is not None else []
+            taught = draw_dark_knowledge(summary, data, folder, f"dark_knowledge{suffix}")
+            found += [Figure(*taught)] if taught is not None else []
             for name, draw in (
                 ("one_knob", draw_one_knob),
                 ("accuracy_latency", draw_accuracy_latency),

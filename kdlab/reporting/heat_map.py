@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kdlab.reporting.aggregate import ResultRow, Summary
-from kdlab.reporting.canvas import INK, new_figure, save
+from kdlab.reporting.canvas import INK, ink_on, new_figure, save
 from kdlab.reporting.groups import number, parse_overrides, short_names, varied_knobs
 from kdlab.reporting.tables import show, show_difference
 
@@ -171,7 +171,6 @@ def _panel(
                     axes.text(column, row, "scratch", ha="center", va="center", fontsize=9, color="#777777")
                 continue
             shade = colours((cell.estimate - low) / max(high - low, 1e-9))
-            dark = 0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2] < 0.5
             sure = diverging and cell.low is not None and (cell.low > 0 or cell.high < 0)
             axes.text(
                 column,
@@ -180,7 +179,7 @@ def _panel(
                 ha="center",
                 va="center",
                 fontsize=9,
-                color="white" if dark else INK,
+                color=ink_on(shade),
                 fontweight="bold" if sure else "normal",
             )
     names = short_names([grid.x, grid.y])

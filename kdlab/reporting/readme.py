@@ -39,6 +39,7 @@ def readme_text(summary: Summary, tables: dict[str, list[Table]], figures: list[
         parts += [_figure(*figure) for figure in own if "slice_gaps" in figure[0]]
         if "teachers" in mine:
             parts += [f"## Teachers{heading}\n", _section(mine["teachers"])]
+        parts += [_figure(*figure) for figure in own if "dark_knowledge" in figure[0]]
         parts += [_figure(*figure) for figure in own if "reliability" in figure[0] or "learning_curves" in figure[0]]
     parts += ["## How it was measured\n", methods(summary), "## Make it again\n", _provenance(summary)]
     return "\n".join(parts)
