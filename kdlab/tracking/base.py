@@ -5,10 +5,18 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Table(NamedTuple):
-    """A small table: column names, and rows of numbers, strings or None."""
+    """A small table: column names, and rows of numbers, strings or None.
+
+    Args:
+        columns: their names.
+        rows: what stands in them.
+        heat_map: a title where it should be drawn as well: the first three columns are then row, column and value of a
+            cell.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[float | str | None]]
+    heat_map: str | None = None
 
 
 class TrackedRun(Protocol):

@@ -1,4 +1,4 @@
-"""The tables a run shows beside its curves: the reliability diagram of the test set and the slices."""
+"""The tables a run shows beside its curves: the reliability diagram, the slices, the dark knowledge of a teacher."""
 
 from kdlab.records.record import RunRecord
 from kdlab.tracking.base import Table
@@ -7,13 +7,17 @@ Row = list[float | str | None]
 
 
 def run_tables(record: RunRecord) -> dict[str, Table]:
-    """``reliability`` (the bins of the test set, else of validation) and ``slices`` (accuracy, gap, reference)."""
+    """``reliability`` (the bins of the test set, else of validation), ``slices`` (accuracy, gap, reference) and, of a
+    teacher that is a network, ``dark_knowledge`` (true class, other class, share), which is drawn as a heat map.
+    """
     tables: dict[str, Table] = {}
     measured = next((name for name in ("test", "validation") if name in record.bins), None)
     if measured is not None:
         tables["reliability"] = _reliability(record, measured)
     if record.slices:
         tables["slices"] = _slices(record)
+    if record.dark_knowledge.get("probabilities"):
+        tables["dark_knowledge"] = _dark_knowledge(record)
     return tables
 
 
@@ -41,3 +45,17 @@ def _slices(record: RunRecord) -> Table:
         for name, facts in sorted(record.slices.items())
     ]
     return Table(("slice", "reference", "ood", "size", "accuracy", "gap", "ece"), rows)
+
+
+def _dark_knowledge(record: RunRecord) -> Table:
+    """A row for every cell that is defined; classes carry their number, so that names do not change their order."""
+    told = record.dark_knowledge
+    names = [name if name == str(at) else f"{at} {name}" for at, name in enumerate(told["class_names"])]
+    rows: list[Row] = [
+        [true, other, share]
+        for true, shares in zip(names, told["probabilities"], strict=True)
+        for other, share in zip(names, shares, strict=True)
+        if share is not None
+    ]
+    title = f"Shares among the wrong classes ({told['set']} set, T = {told['temperature']:g})"
+    return Table(("true class", "other class", "share"), rows, heat_map=title)

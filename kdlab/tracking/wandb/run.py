@@ -17,7 +17,9 @@ from kdlab.tracking.wandb.note import read_note, write_note
 
 if TYPE_CHECKING:
     import wandb
+    from wandb.plot.custom_chart import CustomChart
 
+HEAT_MAP = "wandb/confusion_matrix/v1"  # the chart of wandb.plot.confusion_matrix, so every server has it
 STEP, EPOCH = "trainer/step", "trainer/epoch"
 _AXES = (STEP, EPOCH, "_timestamp")
 _GIVEN_BY_WANDB = ("_step", "_runtime")
@@ -137,14 +139,8 @@ class WandbRun:
             self._run.save(str(path), base_path=self._run.dir, policy="now")
 
     def _show(self, tables: Mapping[str, Table]) -> None:
-        import wandb
-
-        shown = {}
         with _data_beside(self._directory):
-            for name, table in tables.items():
-                data: list[Iterable[Any]] = [list(row) for row in table.rows]
-                shown[name] = wandb.Table(columns=list(table.columns), data=data)
-            self._run.log(shown)
+            self._run.log({name: _shown(table) for name, table in tables.items()})
 
     def _note(self, summary: Mapping[str, float], *, failed: bool) -> None:
         folder = Path(self._run.dir).parent
@@ -177,6 +173,21 @@ class WandbRun:
                     f"of the runs open beside it, is in {self._kept_in} and can be sent with `kdlab sync`"
                 )
             self._broken = self._outage.is_on = True
+
+
+def _shown(table: Table) -> "wandb.Table | CustomChart":
+    """A table as W&B shows it; a heat map is its chart of a confusion matrix, drawn there from the table.
+
+    A drawn image would cost eight times a table, and the import of matplotlib.
+    """
+    import wandb
+
+    data: list[Iterable[Any]] = [list(row) for row in table.rows]
+    made = wandb.Table(columns=list(table.columns), data=data)
+    if table.heat_map is None:
+        return made
+    fields = dict(zip(("Actual", "Predicted", "nPredictions"), table.columns, strict=False))
+    return wandb.plot_table(HEAT_MAP, made, fields, {"title": table.heat_map})
 
 
 @contextmanager
