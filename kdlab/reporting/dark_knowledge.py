@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_PANELS = 4
 MOST_WRITTEN = 12  # with more classes the numbers would not be readable
+LEAST_REACH = 1e-3  # of the colours, where a teacher prefers nothing
 LONG_NAME = 3  # characters; longer names of columns stand upright
 
 
@@ -116,7 +117,7 @@ def draw_dark_knowledge(summary: Summary, data: str, folder: Path, name: str) ->
     rows = -(-len(shown) // columns)
     side = 1.6 + min(0.44 * len(measure.class_names), 6.0)
     figure, axes = new_figure(columns * side + 1.3, rows * side + 0.5, columns=columns, rows=rows, squeeze=False)
-    reach = max(float(np.nanmax(np.abs(panel.shares - measure.even_share))) for panel in shown)
+    reach = max(LEAST_REACH, *(float(np.nanmax(np.abs(panel.shares - measure.even_share))) for panel in shown))
     images = [_panel(place, panel, measure, reach=reach) for place, panel in zip(axes.flat, shown, strict=False)]
     for empty in axes.flat[len(shown) :]:
         empty.set_axis_off()

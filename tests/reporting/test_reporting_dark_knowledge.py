@@ -147,6 +147,20 @@ def test_it_can_be_drawn_of_few_and_of_many_classes_and_of_names_that_are_no_for
     assert ("The strongest (teacher):" in caption) == (num_panels > 1)
 
 
+def test_a_teacher_that_prefers_nothing_is_pale(tmp_path):
+    even = [[None if i == j else 1 / 3 for j in range(4)] for i in range(4)]
+    said = entry(0, classes=["a", "b", "c", "d"]) | {"probabilities": even}
+    summary = summarize(told(synthetic.grid(seeds=1, temperatures=(1,)), lambda quality, seed: said))
+    with style():
+        (png, _), caption = draw_dark_knowledge(summary, "mnist1d", tmp_path, "x")
+    from matplotlib.image import imread
+
+    image = imread(png)[:, : imread(png).shape[1] * 3 // 4, :3]  # without the colour bar
+    assert image.min(axis=(0, 1)).min() < 0.2, "there are numbers on it"
+    assert np.mean(np.ptp(image, axis=2) > 0.05) == 0.0, "and no colour"
+    assert "a looks like b (0.33)" in caption
+
+
 def test_the_strongest_pair_is_named_true_class_first():
     shares = np.array([[np.nan, 0.2, 0.8], [0.4, np.nan, 0.6], [np.nan] * 3])
     assert strongest(shares) == (0, 2, 0.8)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kdlab.reporting.aggregate import Comparison, ResultRow, Summary, twin_rows
+from kdlab.reporting.dark_knowledge import panels
 from kdlab.reporting.figures import pooled_bins
 from kdlab.reporting.groups import rerun_command, seeds_of
 from kdlab.reporting.intervals import Interval, Row, interval
@@ -26,7 +27,7 @@ def configurations(
     """All that the page says of every configuration."""
     place = {id(row): number for number, row in enumerate(rows)}
     best = {id(_best(summary, data)) for data in summary.datasets}
-    curves = list(curves)
+    curves, known = list(curves), _dark_knowledge(summary)
     made = []
     for row in rows:
         group = row.group
@@ -53,6 +54,7 @@ def configurations(
                 "comparisons": [_comparison(against) for against in row.comparisons],
                 "gaps_to_scratch": _gaps(summary, row),
                 "bins": _bins(row),
+                "dark_knowledge": known.get(id(row)),
                 "curves": {key: band for key in curves if (band := _band(row, key, summary.level)) is not None},
             }
         )
@@ -116,6 +118,22 @@ def _bins(row: ResultRow) -> dict[str, list[float | None]] | None:
         return None
     parts = zip(("count", "confidence", "accuracy"), found, strict=True)
     return {name: [short(float(v)) for v in values] for name, values in parts}
+
+
+def _dark_knowledge(summary: Summary) -> dict[int, dict[str, Any]]:
+    """What the teachers say of the wrong classes, by the id of their row; null where it is undefined."""
+    found = (told for data in summary.datasets if (told := panels(summary, data)) is not None)
+    return {
+        id(panel.row): {
+            "set": measure.set_name,
+            "temperature": measure.temperature,
+            "class_names": list(measure.class_names),
+            "n": panel.num_teachers,
+            "shares": short(panel.shares.tolist()),
+        }
+        for measure, every in found
+        for panel in every
+    }
 
 
 def _band(row: ResultRow, key: str, level: float) -> list[list[float | None]] | None:

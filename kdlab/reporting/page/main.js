@@ -37,7 +37,8 @@ const begin = async () => {
   performance.mark("kdlab-table");
   await loadLibrary();
   kd.byId("figures").hidden = false;
-  buildFigures(kd.byId("figures"), [parallelFigure, paretoFigure, reliabilityFigure, slicesFigure, curvesFigure]);
+  const described = [parallelFigure, paretoFigure, reliabilityFigure, slicesFigure, curvesFigure, darkKnowledgeFigure];
+  buildFigures(kd.byId("figures"), described);
   buildPanel(kd.byId("panel"));
   addEventListener("hashchange", () => {
     readAddress();

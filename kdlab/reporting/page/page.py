@@ -37,7 +37,16 @@ SCRIPTS = (
         "parallel.js",
         "pareto.js",
     ),
-    *("reliability.js", "slices.js", "curves.js", "panel_charts.js", "panel_metrics.js", "panel.js", "main.js"),
+    *(
+        "reliability.js",
+        "slices.js",
+        "curves.js",
+        "dark_knowledge.js",
+        "panel_charts.js",
+        "panel_metrics.js",
+        "panel.js",
+        "main.js",
+    ),
 )
 
 

@@ -50,11 +50,14 @@ const sayCell = (item, name, metric) => {
   return `${kd.signed(estimate)}${low === null ? "" : ` [${kd.signed(low)}, ${kd.signed(high)}]`}, n = ${n}`;
 };
 
+/** The colours of a map: of nothing, and from pale to deep on its two sides. */
+const mapColours = () => (kd.isDark()
+  ? { paper: "#24282d", loss: ["#8a4a1c", "#f08a45"], gain: ["#1d5f86", "#63b9ea"] }
+  : { paper: "#f7f4ee", loss: ["#f3b98f", "#c24e00"], gain: ["#9cc8e3", "#00619a"] });
+
 /** Diverging around 0 for what is lost, from pale to deep for what cannot be negative. */
 const mapScale = (values) => {
-  const [paper, loss, gain] = kd.isDark()
-    ? ["#24282d", ["#8a4a1c", "#f08a45"], ["#1d5f86", "#63b9ea"]]
-    : ["#f7f4ee", ["#f3b98f", "#c24e00"], ["#9cc8e3", "#00619a"]];
+  const { paper, loss, gain } = mapColours();
   if (!isSigned()) return { min: smallest(values), max: largest(values), inRange: { color: [paper, ...gain] } };
   const most = largest(values.map(Math.abs));
   return { min: -most, max: most, inRange: { color: [gain[1], gain[0], paper, ...loss] } };

@@ -15,6 +15,7 @@ const state = {
   area: null, // a rectangle of the accuracy-latency plane: {x: [low, high], y: [low, high]}
   curve: null,
   slice: "gap",
+  teacher: null, // id of the teacher whose dark knowledge is drawn
   page: 0,
   open: null, // id of what the panel shows
 };
@@ -92,6 +93,7 @@ const writeAddress = () => {
   put("area", state.area ? [...state.area.x, ...state.area.y].join("~") : "");
   put("curve", state.curve);
   put("slices", state.slice === "gap" ? "" : state.slice);
+  put("teacher", state.teacher);
   put("open", state.open);
   const text = words.toString();
   if (text !== location.hash.slice(1)) history.replaceState(
@@ -118,6 +120,7 @@ const readAddress = () => {
     area: area.length === 4 && area.every(Number.isFinite) ? { x: area.slice(0, 2), y: area.slice(2) } : null,
     curve: words.get("curve"),
     slice: words.get("slices") ?? "gap",
+    teacher: known([words.get("teacher")])[0] ?? null,
     open: known([words.get("open")])[0] ?? null,
   });
 };
