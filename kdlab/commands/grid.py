@@ -9,6 +9,8 @@ from kdlab.commands.composing import parse_overrides
 from kdlab.commands.knobs import BOOKKEEPING, section_of
 from kdlab.errors import UserError
 
+TUNING_SEEDS = "study.tune.seeds"
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -48,8 +50,9 @@ def expand(arguments: Sequence[str], *, grid: Mapping[str, str]) -> tuple[list[A
 def _axis(override: Override) -> Axis:
     key, line = override.get_key_element(), str(override.input_line)
     if section_of(override.key_or_group) in BOOKKEEPING:
+        quoted = f"; as a list: {key}=[1000,1001]" if key == TUNING_SEEDS else ""
         raise UserError(
-            f"{line}: a grid is over what trains the network; {override.key_or_group} has one value a sweep"
+            f"{line}: a grid is over what trains the network; {override.key_or_group} has one value a sweep{quoted}"
         )
     if not override.is_sweep_override():
         return Axis(override.key_or_group, (f"{key}={override.get_value_element_as_str()}",))

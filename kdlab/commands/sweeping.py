@@ -4,7 +4,7 @@ The study lists every planned run before the first one trains, so that what is m
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from kdlab.commands.planning import Planning, Point, Sweep, arms_of, joined, pla
 from kdlab.commands.search_space import Space, first_trial, is_search, probe, space_of
 from kdlab.commands.sync import kept_up
 from kdlab.commands.tuning import FIXED as TUNING_POINTS
-from kdlab.commands.tuning import Tuning, choices_in, choose, save_choices, tuning_of, with_choices
+from kdlab.commands.tuning import Choice, Tuning, choices_in, choose, save_choices, trials_of, tuning_of, with_choices
 from kdlab.commands.wording import counted
 from kdlab.experiments.lab import Lab, say
 from kdlab.records import studies
@@ -87,19 +87,27 @@ class Told:
 def _tuned(every: Planning, asked: "Asked", told: Told, lab: Lab) -> dict[str, tuple[str, ...]]:
     """What the tuning phase chose for each arm, after running what is missing of it; ``every``: all of its points."""
     assert asked.tuning is not None
-    known = choices_in(asked.report_folder, asked.tuning, asked.arms, asked.fixed)
-    missing = [arm for arm in asked.arms if arm not in known or asked.tunes_alone]
+    metric, trials = asked.tuning.metric, trials_of(every, asked.tuning)
+    known = {} if asked.tunes_alone else choices_in(asked.report_folder, trials, metric=metric)
+    missing = {arm: trials[arm] for arm in asked.arms if arm not in known}
     if missing:
-        planning = every if len(missing) == len(asked.arms) else asked.tuning_of(missing)
-        todo = _written_down(planning, asked, told, lab, arms={})
+        planning = replace(every, points=[point for point in every.points if point.arm in missing])
+        settled = {arm: choice.overrides for arm, choice in known.items()}
+        todo = _written_down(planning, asked, told, lab, arms=with_choices(asked.arms, settled))
         launch(todo, told.launcher, name=told.sweep.name, planning=planning, store=lab.store)
-        made = choose(planning, asked.tuning, {arm: asked.arms[arm] for arm in missing}, asked.fixed, lab.store)
-        save_choices(asked.report_folder, made, asked.tuning)
+        made = choose(missing, metric=metric, store=lab.store)
+        save_choices(asked.report_folder, made)
         known |= made
     say(f"study {told.sweep.name}: chosen on validation, {len(missing)} of {counted(len(asked.arms), 'arm')} just now:")
     for arm in asked.arms:
-        say(f"  {arm}: {' '.join(known[arm].overrides)}")
+        say(f"  {arm}: {' '.join(known[arm].overrides)}{_unsettled(known[arm])}")
     return {arm: known[arm].overrides for arm in asked.arms}
+
+
+def _unsettled(choice: Choice) -> str:
+    """A word on trials that failed for another reason than their loss: the same command tries them again."""
+    lost = [" ".join(trial.overrides) for trial in choice.trials if not trial.is_settled]
+    return f" (without {'; '.join(lost)}, which failed and will be tried again)" if lost else ""
 
 
 def _written_down(
@@ -107,14 +115,15 @@ def _written_down(
 ) -> list[Point]:
     """Write a phase's planned runs into the study, say how much there is, and give what is to run.
 
-    ``arms``: those that were tuned, with what was chosen for them.
+    ``arms``: those of a study that tunes, with what was chosen for them so far.
     """
     points, sweep = planning.points, told.sweep
     header = study_header(sweep, points=points, axes=asked.axes, arguments=told.arguments, config_dir=told.config_dir)
     before = studies.read_study(lab.store.root, sweep.name)
     if asked.tuning is not None:
         known = {} if before is None else before.header.get("arms") or {}
-        header["arms"] = {**header["arms"], **known, **{name: list(lines) for name, lines in arms.items()}}
+        others = {name: lines for name, lines in known.items() if name not in arms}
+        header["arms"] = {**header["arms"], **others, **{name: list(lines) for name, lines in arms.items()}}
         header["tune"] = {arm: [axis.key for axis in axes] for arm, axes in asked.tuning.axes.items()}
     members = [member for point in points for member in members_of(point, kind=sweep.kind)]
     studies.plan(lab.store.root, sweep.name, joined_header(header, before, members), members)
@@ -188,8 +197,8 @@ class Asked:
             self.axes, self.fixed, arms=arms, sweep=self.sweep, composer=self.composer, may_rest=self.may_rest
         )
 
-    def tuning_of(self, arms: Sequence[str]) -> Planning:
-        """The points of the tuning phase of some arms.
+    def tuning_points(self) -> Planning:
+        """The points of the tuning phase.
 
         Raises:
             UserError: every mistake of every point.
@@ -198,7 +207,7 @@ class Asked:
         return plan_points(
             [self.tuning.seeds],
             [*(line for line in self.fixed if key_of(line) != self.tuning.seeds.key), *TUNING_POINTS],
-            arms={arm: self.arms[arm] for arm in arms},
+            arms={arm: self.arms[arm] for arm in self.tuning.axes},
             sweep=self.sweep,
             composer=self.composer,
             may_rest={key_of(line) for line in self.fixed},
@@ -212,7 +221,7 @@ class Asked:
             UserError: every mistake of every point.
         """
         found = [] if self.tunes_alone else [self.confirming(self.first)]
-        return found if self.tuning is None else [*found, self.tuning_of(list(self.tuning.axes))]
+        return found if self.tuning is None else [*found, self.tuning_points()]
 
 
 def asked_of(arguments: Sequence[str], *, config: DictConfig, composer: Composer, sweep: Sweep) -> Asked:
@@ -227,6 +236,8 @@ def asked_of(arguments: Sequence[str], *, config: DictConfig, composer: Composer
     arms = arms_of(config)
     folder = Path(str(config.report.root)) / sweep.name
     tuning = tuning_of(config, arms)
+    if tuning is not None:
+        tuning.refuse_chosen([*fixed, *(axis.choices[0] for axis in axes)])
     alone = tuning is not None and str(config.study.phase) == "tune"
     kept = [line for line in fixed if key_of(line) != "study.phase"] if alone else fixed
     return Asked(axes, kept, arms, may_rest, tuning, folder, sweep, composer, alone)

@@ -91,7 +91,8 @@ def _study(name: str, store: Path, reports: Path) -> "Subject":
     from kdlab.commands.reports import words_of
     from kdlab.reporting.aggregate import summarize
     from kdlab.reporting.sources import study_lines
-    from kdlab.reporting.tables import headline_rows, markdown, results_table
+    from kdlab.reporting.table import markdown
+    from kdlab.reporting.tables import headline_rows, results_table
     from kdlab.tracking.wandb.views.subject import study_subject
 
     header, *lines = study_lines(store, reports, name)

@@ -20,6 +20,7 @@ KEY_METRICS = (
     "test/agreement",
     "latency/p50_ms",
     "latency/p99_ms",
+    "cost/step_ms_ratio",
 )
 DIFFERENCE_METRICS = ("test/accuracy", "test/ece", "ood/mean_gap")
 
@@ -44,9 +45,10 @@ class ResultRow:
     retained: Interval | None
     comparisons: tuple[Comparison, ...]
 
-    def against(self, kind: str) -> Comparison | None:
-        """The first comparison of a kind: ``scratch``, ``uniform`` or ``arm``."""
-        return next((found for found in self.comparisons if found.kind == kind), None)
+    def against(self, kind: str, reference: str | None = None) -> Comparison | None:
+        """The first comparison of a kind: ``scratch``, ``uniform`` or ``arm``; of several arms that of this label."""
+        same = (found for found in self.comparisons if found.kind == kind)
+        return next((found for found in same if reference in (None, found.reference)), None)
 
 
 @dataclass(frozen=True)

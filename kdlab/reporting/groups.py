@@ -66,6 +66,12 @@ class Group:
         return tuple((data, teacher if self.has_teacher else None, student) for data, teacher, student in seeds)
 
     @property
+    def arm(self) -> str | None:
+        """The one arm it is shown as: of students theirs, of networks on labels alone one that asked for just that."""
+        names = self.arms if self.role == "student" else [name for name in self.arms if name != "scratch"]
+        return names[0] if len(names) == 1 and self.role != "teacher" else None
+
+    @property
     def has_teacher(self) -> bool:
         """False for scratch students and the uniform control: they pair on the student seed alone."""
         return self.role == "student" and self.quality != "uniform"
@@ -290,14 +296,13 @@ def _named(groups: list[Group], header: Mapping[str, Any]) -> list[Group]:
 
 
 def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header: Mapping[str, Any]) -> str:
-    arm_overrides = (header.get("arms") or {}).get(group.arms[0], []) if len(group.arms) == 1 else []
-    implied = set(parse_overrides(arm_overrides)) if group.role == "student" else set()
+    implied = set(parse_overrides((header.get("arms") or {}).get(group.arm) or []))
     if group.phase == TUNE:  # what is chosen among is what tells trials apart
-        implied -= set((header.get("tune") or {}).get(group.arms[0] if group.arms else "", ()))
+        implied -= set((header.get("tune") or {}).get(group.arm, ()))
     knobs = ", ".join(f"{names[key]}={group.knobs[key]}" for key in varied if key in group.knobs and key not in implied)
     if group.role == "teacher":
         return f"teacher, {group.quality}" if group.quality and group.quality != "standard" else "teacher"
-    head = "scratch" if group.role == "scratch" else (group.arms[0] if group.arms else "")
+    head = group.arm or ("scratch" if group.role == "scratch" else "")
     if not head and group.quality == "uniform" and "uniform" not in knobs:
         head = "uniform"
     return ": ".join(part for part in (head, knobs) if part) or group.role
@@ -322,9 +327,8 @@ def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:
     sweep file sets for all points holds. A row of a plain multirun is a plain multirun.
     """
     sweep, arms = str(header.get("sweep") or "").removesuffix(".yaml"), header.get("arms") or {}
-    if group.phase == TUNE and header.get("tune") and group.role != "teacher":  # all trials of its arm
-        only = f" 'study.only=[{group.arms[0]}]'" if group.arms and group.arms[0] in arms else ""
-        return f"kdlab sweep {sweep}{only} study.phase=tune"
+    if group.phase == TUNE and header.get("tune") and group.role != "teacher":
+        return _tuning_command(group, sweep, header)
     seeds = dict(group.seeds) or _recorded_seeds(group)
     if group.role == "teacher":
         many = any(len(values) > 1 for values in seeds.values())
@@ -332,7 +336,7 @@ def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:
         seeds = {"teacher.seed": seeds["teacher.seed"]} if "teacher.seed" in seeds else seeds
     else:
         head = ["kdlab", "sweep", sweep] if sweep else ["kdlab", "run", "-m"]
-        arm = "scratch" if group.role == "scratch" else group.arms[0] if len(group.arms) == 1 else None
+        arm = group.arm or ("scratch" if group.role == "scratch" else None)
         point = dict(group.points[0] if group.points and group.role == "student" else group.knobs)
         of_arm = parse_overrides(arms.get(arm) or [])
         if sweep:
@@ -340,12 +344,33 @@ def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:
             point |= {"study.only": f"[{arm}]"} if arm in (*arms, "scratch") else {}
         else:
             point = {**of_arm, **({"objective": "hard_labels"} if arm == "scratch" else {}), **point}
-        name = header.get("name")
-        point |= {"study.name": str(name)} if name and name != (sweep or "multirun") else {}
-    overrides = [f"{key}={value}" if value else f"~{key}" for key, value in point.items()]
-    overrides += [f"{key}={','.join(_ranged(values))}" for key, values in seeds.items()]
-    quoted = [shlex.quote(text) if re.search(r"[\s\[\]{}()'\"*]", text) else text for text in overrides]
-    return " ".join([*head, *quoted])
+        point |= _name_of(header, sweep or "multirun")
+    overrides = [f"{key}={','.join(_ranged(values))}" for key, values in seeds.items()]
+    return " ".join([*head, *_quoted([*_lines(point), *overrides])])
+
+
+def _tuning_command(group: Group, sweep: str, header: Mapping[str, Any]) -> str:
+    """All trials of an arm, with what was set for all of them: the rows of an arm share their command."""
+    arms, arm = header.get("arms") or {}, group.arm
+    chosen = {*(header["tune"].get(arm) or ()), *parse_overrides(arms.get(arm) or [])}
+    point = {key: value for key, value in (group.points or ({},))[0].items() if key not in chosen}
+    point |= {"study.only": f"[{arm}]"} if arm in arms else {}
+    point |= _name_of(header, sweep)
+    return " ".join(["kdlab", "sweep", sweep, *_quoted(_lines(point)), "study.phase=tune"])
+
+
+def _name_of(header: Mapping[str, Any], usual: str) -> dict[str, str]:
+    """The name of a study as an override, where it is not the usual one."""
+    name = header.get("name")
+    return {"study.name": str(name)} if name and name != usual else {}
+
+
+def _lines(point: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" if value else f"~{key}" for key, value in point.items()]
+
+
+def _quoted(overrides: Iterable[str]) -> list[str]:
+    return [shlex.quote(text) if re.search(r"[\s\[\]{}()'\"*]", text) else text for text in overrides]
 
 
 def _recorded_seeds(group: Group) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.canvas import INK, ink_on, new_figure, save
 from kdlab.reporting.groups import number, parse_overrides, short_names, varied_knobs
-from kdlab.reporting.tables import show, show_difference
+from kdlab.reporting.table import show, show_difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

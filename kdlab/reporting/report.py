@@ -17,17 +17,12 @@ from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
 from kdlab.reporting.page.page import page_text
 from kdlab.reporting.readme import readme_text
+from kdlab.reporting.table import Table, csv_text, latex, markdown, show, show_difference
 from kdlab.reporting.tables import (
-    Table,
     comparisons_table,
-    csv_text,
     headline_rows,
-    latex,
-    markdown,
     num_units,
     results_table,
-    show,
-    show_difference,
     slices_csv,
     slices_table,
     teachers_table,

@@ -1,118 +1,27 @@
-"""Tables of a report as Markdown, CSV and LaTeX, from one description of their rows.
+"""The tables of a report: results, tuning, comparisons, slices, teachers; each row with the command behind it."""
 
-Markdown and LaTeX carry the numbers as they are read (estimate +- half width), CSV carries every part of every
-interval. Each row carries the command that makes it again.
-"""
-
-import csv
-import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
 
 from kdlab.reporting.aggregate import Comparison, ResultRow, Summary
+from kdlab.reporting.chosen import chosen_marks
 from kdlab.reporting.groups import Group, rerun_command
 from kdlab.reporting.intervals import Interval
 from kdlab.reporting.keys import LABELS
+from kdlab.reporting.table import NOTHING, Table, csv_text, parts, show, show_difference
 
-MAIN_METRICS = ("test/accuracy", "test/ece", "ood/mean_gap", "test/agreement", "latency/p50_ms", "latency/p99_ms")
+MAIN_METRICS = (
+    "test/accuracy",
+    "test/ece",
+    "ood/mean_gap",
+    "test/agreement",
+    "latency/p50_ms",
+    "latency/p99_ms",
+    "cost/step_ms_ratio",
+)
 MOST_SLICE_COLUMNS = 4
-NOTHING = "–"
-TEXT_COLUMNS = {"Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Args:
-        name: its file name without suffix.
-        title: what it shows.
-        columns: headings of the readable forms; the first column is text.
-        rows: cells of the readable forms.
-        commands: for every row the command that makes it again ("" where it has none of its own).
-        records: the same rows for CSV, full precision (6 significant digits), one value a column.
-    """
-
-    name: str
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    commands: Sequence[str]
-    records: Sequence[Mapping[str, object]] = field(default_factory=list)
-
-
-def markdown(table: Table, *, commands: bool = False) -> str:
-    """A pipe table; text left, numbers right; with ``commands`` a last column says how to make the row again."""
-    columns = [*table.columns, *(["Command"] if commands else [])]
-    rows = [
-        [*row, *([f"`{command}`"] if commands else [])] for row, command in zip(table.rows, table.commands, strict=True)
-    ]
-    rule = [":--" if column in TEXT_COLUMNS else "--:" for column in columns]
-    lines = [columns, rule, *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
-def csv_text(table: Table) -> str:
-    """CSV with one column for every part of every number and the command last."""
-    names = list(dict.fromkeys(name for record in table.records for name in record))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, "command"])
-    for record, command in zip(table.records, table.commands, strict=True):
-        writer.writerow([*(_csv_cell(record.get(name)) for name in names), command])
-    return out.getvalue()
-
-
-def latex(table: Table) -> str:
-    """A ``booktabs`` tabular; the command of a row stands behind it as a comment."""
-    lines = [
-        f"% {table.title}",
-        "% needs \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-        "\\toprule",
-        " & ".join(_tex(column) for column in table.columns) + " \\\\",
-        "\\midrule",
-    ]
-    for row, command in zip(table.rows, table.commands, strict=True):
-        lines.append(" & ".join(_tex(cell) for cell in row) + " \\\\" + (f" % {command}" if command else ""))
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "–": "--",
-    "Δ": r"$\Delta$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "#": r"\#",
-} | {c: f"\\{c}" for c in "&%$_{}"}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text.replace("**", ""))
-
-
-def _csv_cell(value: object) -> object:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-
-
-def show(found: Interval | None, *, digits: int = 4) -> str:
-    """``0.6312 ± 0.0053``; the estimate alone where there is no interval.
-
-    >>> show(None)
-    '–'
-    """
-    if found is None:
-        return NOTHING
-    half = found.half_width
-    text = f"{found.estimate:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
-    return text.replace("-", "−")
 
 
 def show_latency(summary: Summary, row: ResultRow, metric: str) -> str:
@@ -129,31 +38,6 @@ def show_latency(summary: Summary, row: ResultRow, metric: str) -> str:
     return f"{found.estimate:.{digits}f}" + (f" [{', '.join(texts)}]" if len(texts) == 2 else "")
 
 
-def show_difference(found: Interval | None, *, digits: int = 4) -> str:
-    """``+0.0123 [+0.0040, +0.0206]``, with a true minus sign."""
-    if found is None:
-        return NOTHING
-    text = f"{found.estimate:+.{digits}f}"
-    if found.low is not None and found.high is not None:
-        text += f" [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
-    return text.replace("-", "−")
-
-
-def parts(name: str, found: Interval | None) -> dict[str, object]:
-    """The CSV columns of an interval."""
-    if found is None:
-        return {f"{name}": None, f"{name} low": None, f"{name} high": None}
-    return {
-        f"{name}": found.estimate,
-        f"{name} low": found.low,
-        f"{name} high": found.high,
-        f"{name} n": found.n,
-        f"{name} sd": found.sd,
-        f"{name} df": found.df,
-        f"{name} case": found.case,
-    }
-
-
 def num_units(row: ResultRow) -> int:
     """The units behind a row's accuracy."""
     found = row.metrics.get("test/accuracy") or next(iter(row.metrics.values()), None)
@@ -161,18 +45,18 @@ def num_units(row: ResultRow) -> int:
 
 
 def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | None = None) -> Table:
-    """The main table of a data set: every group, its numbers, and what it gains over scratch (and uniform)."""
+    """The main table of a data set: every group, its numbers, and what it gains over the references of the study."""
     chosen = summary.rows_of(data) if rows is None else rows
     used = [metric for metric in MAIN_METRICS if any(metric in row.metrics for row in chosen)]
-    kinds = [kind for kind in ("scratch", "uniform") if any(row.against(kind) for row in chosen)]
+    references = _references(chosen)
     retained = any(row.retained for row in chosen)
     failed = any(row.group.failed for row in chosen)
     columns = ["Setting", "n", *([] if not failed else ["Failed"])]
     for metric in used:
         columns.append(LABELS[metric])
         columns += ["Retained"] if metric == "test/accuracy" and retained else []
-    for kind in kinds:
-        columns += [f"Δ accuracy to {kind}", "Verdict"]
+    for name in references:
+        columns += [f"Δ accuracy to {name}", "Verdict"]
     best = summary.best(data)
     cells, records = [], []
     for row in chosen:
@@ -181,29 +65,55 @@ def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | No
         record: dict[str, object] = _identification(row.group)
         record |= {"n": num_units(row), "failed": row.group.failed, "best_on_validation": int(row is best)}
         for metric in used:
-            line.append(show_latency(summary, row, metric) if metric.endswith("_ms") else show(row.metrics.get(metric)))
+            line.append(show_metric(summary, row, metric))
             line += [show(row.retained)] if metric == "test/accuracy" and retained else []
         for metric in (*used, "validation/accuracy"):
             record |= parts(metric, row.metrics.get(metric))
         record |= parts("test/retained", row.retained)
-        for kind in kinds:
-            against = row.against(kind)
+        for name, place in references.items():
+            against = row.against(*place)
             line += [show_difference(_difference(against, "test/accuracy")), _verdict(against, "test/accuracy")]
-            record |= _compared(kind, against)
+            record |= _compared(name, against)
         cells.append(line)
         records.append(record)
     commands = [rerun_command(row.group, header=summary.header) for row in chosen]
     return Table(_named("results", summary, data), f"Results on {data}", columns, cells, commands, records)
 
 
+def _references(rows: Sequence[ResultRow]) -> dict[str, tuple[str, str | None]]:
+    """What differences are shown to: the scratch twin, the uniform control, and arms that most rows are compared with.
+
+    Returns:
+        Name -> (kind, label of the reference) as ``ResultRow.against`` takes them.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for kind in ("scratch", "uniform"):
+        if any(row.against(kind) for row in rows):
+            found[kind] = (kind, None)
+    counts = Counter(one.reference for row in rows for one in row.comparisons if one.kind == "arm")
+    most = [name for name, count in counts.items() if 2 * count > len(rows) and name not in found]
+    return found | {name: ("arm", name) for name in most}
+
+
+def show_metric(summary: Summary, row: ResultRow, metric: str) -> str:
+    """A mean of a row; a price and a latency have one measurement for all seeds."""
+    found = row.metrics.get(metric)
+    if metric == "cost/step_ms_ratio" and found is not None:
+        return f"{found.estimate:.2f}"
+    return show_latency(summary, row, metric) if metric.endswith("_ms") else show(found)
+
+
 def tuning_table(summary: Summary, data: str) -> Table:
     """What a tuning phase saw on validation, best first: the only table that reads its records."""
     columns = ["Setting", "n", "Validation accuracy", "Validation ECE"]
     cells, records, commands = [], [], []
+    marks = chosen_marks(summary.tuning_of(data), summary.header)
     for row in summary.tuning_of(data):
         accuracy, ece = row.metrics["validation/accuracy"], row.metrics.get("validation/ece")
-        cells.append([row.group.label, str(accuracy.n), show(accuracy), show(ece)])
-        measured = {**parts("validation/accuracy", accuracy), **parts("validation/ece", ece)}
+        label = f"**{row.group.label}** ({marks[row]})" if row in marks else row.group.label
+        cells.append([label, str(accuracy.n), show(accuracy), show(ece)])
+        measured = {"chosen": int(row in marks), **parts("validation/accuracy", accuracy)}
+        measured |= parts("validation/ece", ece)
         records.append({**_identification(row.group), "n": accuracy.n, **measured})
         commands.append(rerun_command(row.group, header=summary.header))
     return Table(_named("tuning", summary, data), f"Tuning on {data}", columns, cells, commands, records)

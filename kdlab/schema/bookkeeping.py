@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from kdlab.schema.section import Section
 
@@ -76,18 +76,30 @@ class TrackerConfig(Section):
     sync_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
 
 
+def _each_once(values: list[Any]) -> list[Any]:
+    twice = [value for at, value in enumerate(values) if value in values[:at]]
+    if twice:
+        raise ValueError(f"each value once, {twice[0]!r} stands there again")
+    return values
+
+
 class TuneConfig(Section):
     """The tuning phase of a study: which knobs of each arm are chosen on validation, before the study confirms.
 
     Args:
         space: arm, or ``*`` for every arm that has no space of its own -> key -> values; all combinations are tried.
-        seeds: of the phase, as Hydra writes them; 1000 and up.
+        seeds: of the phase, a list or as Hydra writes a grid; 1000 and up.
         metric: what the best trial is best in, on average over the seeds.
     """
 
-    space: dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]] = {}
-    seeds: str = f"range({FIRST_TUNING_SEED},{FIRST_TUNING_SEED + 4})"
+    space: dict[str, dict[str, Annotated[list[Any], Field(min_length=1), AfterValidator(_each_once)]]] = {}
+    seeds: str | list[int] | int = f"range({FIRST_TUNING_SEED},{FIRST_TUNING_SEED + 4})"
     metric: str = "validation/accuracy"
+
+    @property
+    def seeds_text(self) -> str:
+        """The seeds as Hydra writes a grid."""
+        return ",".join(str(seed) for seed in self.seeds) if isinstance(self.seeds, list) else str(self.seeds)
 
 
 class StudyConfig(Section):

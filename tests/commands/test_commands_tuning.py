@@ -1,5 +1,8 @@
 """A study of two phases: every arm tuned on validation with seeds of its own, then confirmed with what was chosen."""
 
+import re
+import shlex
+
 import pytest
 import yaml
 
@@ -92,13 +95,67 @@ def test_the_report_has_both_phases_and_its_rows_name_what_makes_them(two, kdlab
     assert header["arms"]["hot"] == ["objective.temperature=8", *saved["hot"]["chosen"]]
     again = two("study.only=[hot]", "seed=0,1,2")
     assert "0 to run" in again.out
+    table = page[page.index("## Tuning") : page.index("## Results")]
+    marked = re.findall(r"\*\*(\w+): (\S+=\S+)\*\* \(chosen\)", table)
+    assert dict(marked) == {arm: _short(one["chosen"][0]) for arm, one in saved.items()}
 
 
-def test_choices_of_another_space_are_made_anew(two, kdlab):
+def _short(line):
+    return line.replace("training.optimizer.", "").replace("objective.", "")
+
+
+def test_the_command_behind_a_tuning_row_has_what_was_set_for_all(two, kdlab):
+    assert two("study.phase=tune", "study.only=[hot]", "training.steps=8", "study.name=shorter").code == 0
+    assert kdlab("report", "shorter").code == 0
+    page = (kdlab.here / "reports/shorter/README.md").read_text()
+    command = "kdlab sweep two training.steps=8 'study.only=[hot]' study.name=shorter study.phase=tune"
+    assert command in page
+    assert "0 to run" in two(*shlex.split(command)[3:]).out
+
+
+def test_a_trial_that_failed_by_accident_is_tried_again_one_that_diverges_is_not(two, kdlab):
+    words = ("study.only=[soft]", "seed=0", "+study.tune.space.soft={training.optimizer.lr:[0.01,1e30]}",
+             "training/optimizer=sgd")  # fmt: skip
+    assert two(*words).code == 0
+    saved = yaml.safe_load((kdlab.here / HERE).read_text())
+    trials = saved["arms"]["soft"]["trials"]
+    assert [trial.get("failed") for trial in trials] == [None, ["NonFiniteLossError"]]
+    assert "0 of 1 arm just now" in two(*words).out
+    trials[1]["failed"] = ["OSError"]
+    (kdlab.here / HERE).write_text(yaml.safe_dump(saved))
+    assert "1 of 1 arm just now" in two(*words).out
+
+
+def test_an_arm_edited_in_the_file_is_told_as_it_is_now(two, kdlab, user_conf):
+    assert two("study.only=[hot]", "seed=0").code == 0
+    file = user_conf / "sweeps" / "two.yaml"
+    file.write_text(STUDY.replace("[objective.temperature=8]", "[objective.temperature=6]"))
+    assert two("study.only=[hot]", "study.phase=tune").code == 0
+    assert studies.read_study(kdlab.here / "runs", "two").header["arms"]["hot"] == ["objective.temperature=6"]
+
+
+def test_a_study_runs_without_its_tuning_phase(two, kdlab):
+    said = two("~study.tune", "study.only=[hot]", "seed=0")
+    assert said.code == 0
+    assert not (kdlab.here / HERE).exists()
+
+
+def test_choices_of_other_runs_are_made_anew(two, kdlab, user_conf):
     assert two("study.only=[soft]", "seed=0").code == 0
     other = two("study.only=[soft]", "seed=0", "training.steps=10")
     assert other.code == 0
     assert "1 of 1 arm just now" in other.out
+    again = two("study.only=[soft]", "seed=0", "training.steps=10", "threads=1")
+    assert "0 of 1 arm just now" in again.out, "what trains nothing makes no other choice"
+    file = user_conf / "sweeps" / "two.yaml"
+    file.write_text(STUDY.replace("training: {steps: 9}", "training: {steps: 9, batch_size: 7}"))
+    changed = two("study.only=[soft]", "seed=0", "study.tune.seeds=[1000,1003]")
+    assert changed.code == 0
+    assert "1 of 1 arm just now" in changed.out, "the recipe of the file is part of a choice"
+    trials = yaml.safe_load((kdlab.here / HERE).read_text())["arms"]["soft"]["trials"]
+    records = kdlab.records()
+    assert [[records[run].seeds["student"] for run in trial["runs"]] for trial in trials] == [[1000, 1003]] * 2
+    assert all(records[run].identity_config["training"]["batch_size"] == 7 for trial in trials for run in trial["runs"])
     alone = two("study.only=[labels]", "study.phase=tune")
     assert alone.code == 0
     assert set(yaml.safe_load((kdlab.here / HERE).read_text())["arms"]) == {"soft", "labels"}, "others are kept"
@@ -114,6 +171,15 @@ def test_choices_of_another_space_are_made_anew(two, kdlab):
         ("study.tune.seeds=\"range(0,2)\"", "a tuning phase has seeds of its own"),
         ("study.tune.metric=test/nothing", "study.tune.metric = 'test/nothing'"),
         ("study.tune.space.hot={objective.alhpa:[0.5,1]}", "objective.alhpa"),
+        ("study.tune.space.hot=3", "study.tune.space.hot = 3"),
+        ("study.tune.space.hot={objective.alpha:0.5}", "hot.objective.alpha = 0.5: must be a valid list"),
+        ("study.tune.space.hot={objective.alpha:[0.5,0.5]}", "each value once, 0.5 stands there again"),
+        ("study.tune.space.hot={objective.alpha:['0.5','.50']}", "trains the same networks as 'objective.alpha=0.5'"),
+        ("+study.tune.space.labels={objective.alpha:[0.5,1]}", "arm labels: 'objective.alpha=1' trains the same"),
+        ("objective.alpha=0.3", "objective.alpha=0.3: study.tune.space chooses objective.alpha for hot"),
+        ("training.optimizer.lr=0.1,0.2", "chooses training.optimizer.lr for labels, soft"),
+        ("study.tune.seeds=1000,1001", "as a list: study.tune.seeds=[1000,1001]"),
+        ("study.tune.seeds=[a,b]", "study.tune.seeds"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_before_anything_trains(two, kdlab, word, told):

@@ -20,7 +20,8 @@ from kdlab.reporting.figures import pareto_front, pooled_bins
 from kdlab.reporting.heat_map import best_cell, grids
 from kdlab.reporting.report import find_reports, rebuild, rebuild_readme_tables, write_report
 from kdlab.reporting.sources import study_lines
-from kdlab.reporting.tables import csv_text, headline_rows, latex, markdown, results_table
+from kdlab.reporting.table import csv_text, latex, markdown
+from kdlab.reporting.tables import headline_rows, results_table
 
 
 @pytest.fixture(scope="module")

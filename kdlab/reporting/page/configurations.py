@@ -10,7 +10,8 @@ from kdlab.reporting.figures import pooled_bins
 from kdlab.reporting.groups import rerun_command, seeds_of
 from kdlab.reporting.intervals import Interval, Row, interval
 from kdlab.reporting.page.columns import short
-from kdlab.reporting.tables import num_units, show, show_difference, show_latency, slice_names
+from kdlab.reporting.table import show, show_difference
+from kdlab.reporting.tables import num_units, show_metric, slice_names
 
 #: A configuration's own numbers are few: they keep the digits of the record.
 EXACT_DIGITS = 6
@@ -82,8 +83,7 @@ def _numbers(found: Interval | None) -> list[float | None] | None:
 
 def _shown(summary: Summary, row: ResultRow, found: dict[str, Interval]) -> dict[str, str]:
     """The numbers of the tables, written as they write them."""
-    texts = {key: show(one) for key, one in found.items() if key in row.metrics and not key.endswith("_ms")}
-    return texts | {key: show_latency(summary, row, key) for key in row.metrics if key.endswith("_ms")}
+    return {key: show_metric(summary, row, key) for key in found if key in row.metrics}
 
 
 def _comparison(against: Comparison) -> dict[str, Any]:

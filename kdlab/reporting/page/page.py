@@ -18,7 +18,8 @@ from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.keys import sesoi_of
 from kdlab.reporting.page.data import payload
 from kdlab.reporting.readme import methods, sentences
-from kdlab.reporting.tables import num_units, show, show_difference
+from kdlab.reporting.table import show, show_difference
+from kdlab.reporting.tables import num_units
 from kdlab.web import assets
 
 HERE = Path(__file__).parent
