@@ -40,10 +40,16 @@ def report(words: list[str]) -> int:
             say(str(Path(here.report.root) / name / file))
     for path in draw_overview(root):
         say(str(Path(here.report.root) / path.name))
-    readme = root.parent / "README.md"
-    if readme.is_file() and rebuild_readme(readme, root):
-        say(f"{readme.name}: tables rebuilt")
+    for page in pages_beside(root):
+        if rebuild_page(page, root):
+            say(f"{page.relative_to(root.parent)}: numbers rebuilt")
     return 0
+
+
+def pages_beside(report_root: Path) -> list[Path]:
+    """The pages that may quote reports: the README beside their folder, and those in ``docs``."""
+    project = report_root.parent
+    return [page for page in (project / "README.md", *sorted((project / "docs").glob("*.md"))) if page.is_file()]
 
 
 def write(name: str, *, store_root: Path, report_root: Path, prune: bool = False) -> str:
@@ -74,19 +80,19 @@ def words_of(header: Mapping[str, Any]) -> dict[str, Any]:
     return words if as_the_file_makes_it else {**words, "says": None}
 
 
-def rebuild_readme(readme: Path, report_root: Path) -> bool:
-    """Rebuild the study tables and the table of keys in a README; True if that changed it."""
+def rebuild_page(page: Path, report_root: Path) -> bool:
+    """Rebuild what a page quotes of reports, and the table of keys; True if that changed it."""
     from kdlab.keys import table_markdown
     from kdlab.records.atomic import write_text
-    from kdlab.reporting.report import rebuild_readme_tables
+    from kdlab.reporting.quoting import rebuild_quotes
 
-    changed = rebuild_readme_tables(readme, report_root)
-    before = readme.read_text(encoding="utf-8")
+    changed = rebuild_quotes(page, report_root)
+    before = page.read_text(encoding="utf-8")
     start, end = "<!-- kdlab:keys -->", "<!-- /kdlab:keys -->"
     if start not in before or end not in before:
         return changed
     head, rest = before.split(start, 1)
     after = f"{head}{start}\n{table_markdown().rstrip()}\n{end}{rest.split(end, 1)[1]}"
     if after != before:
-        write_text(readme, after)
+        write_text(page, after)
     return changed or after != before

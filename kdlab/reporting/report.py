@@ -4,14 +4,11 @@ Nothing in it depends on the time, the machine or the user, so writing it again 
 result come from the sweep file (``study.says``); no file here is edited by hand.
 """
 
-import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from kdlab.collector import collector_off
-from kdlab.errors import UserError, nearest
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
@@ -20,7 +17,6 @@ from kdlab.reporting.readme import readme_text
 from kdlab.reporting.table import Table, csv_text, latex, markdown, show, show_difference
 from kdlab.reporting.tables import (
     comparisons_table,
-    headline_rows,
     num_units,
     results_table,
     slices_csv,
@@ -158,46 +154,3 @@ def summary_text(summary: Summary, *, most: int = MOST_TERMINAL_ROWS) -> str:
     if summary.failed:
         blocks.append(f"{summary.failed} failed")
     return "\n\n".join(blocks)
-
-
-_BLOCK = re.compile(r"(<!-- kdlab:table (\S+) -->\n).*?(<!-- /kdlab:table -->)", re.DOTALL)
-
-
-def rebuild_readme_tables(readme: Path, reports_root: Path) -> bool:
-    """Replace every block between ``<!-- kdlab:table STUDY -->`` and ``<!-- /kdlab:table -->``; True if it changed.
-
-    Raises:
-        UserError: a block names a study without a ``records.jsonl`` under ``reports_root``.
-    """
-    before = readme.read_text(encoding="utf-8")
-
-    def block(match: re.Match[str]) -> str:
-        study = match.group(2)
-        if not (reports_root / study / RECORDS).is_file():
-            known = nearest(study, find_reports(reports_root)) or "no report"
-            raise UserError(
-                f"{readme.name} shows study '{study}', which has no {RECORDS} in {reports_root.name}; {known}"
-            )
-        link = Path(os.path.relpath(reports_root / study / "README.md", readme.parent)).as_posix()
-        return (
-            match.group(1) + headline_text(summarize(read_lines(reports_root / study / RECORDS)), link) + match.group(3)
-        )
-
-    after = _BLOCK.sub(block, before)
-    if after != before:
-        write_text(readme, after)
-    return after != before
-
-
-def headline_text(summary: Summary, link: str) -> str:
-    """The table of a study as the top README shows it, with a line on what its numbers are and a link to the report."""
-    parts = []
-    for data in summary.datasets:
-        rows = headline_rows(summary, data)
-        if not rows:
-            continue
-        parts.append(markdown(results_table(summary, data, rows=rows)))
-        hidden = len(summary.rows_of(data)) - len(rows)
-        note = f"On {data}; ± and brackets: {100 * summary.level:g} % intervals over n units; differences are paired."
-        parts.append(f"{note} [{f'{hidden} more rows, figures' if hidden else 'Figures'} and every command]({link}).\n")
-    return "\n" + "\n".join(parts) + "\n"

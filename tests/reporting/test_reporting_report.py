@@ -18,7 +18,8 @@ from kdlab.reporting.canvas import spread
 from kdlab.reporting.compact import read_lines
 from kdlab.reporting.figures import pareto_front, pooled_bins
 from kdlab.reporting.heat_map import best_cell, grids
-from kdlab.reporting.report import find_reports, rebuild, rebuild_readme_tables, write_report
+from kdlab.reporting.quoting import rebuild_quotes
+from kdlab.reporting.report import find_reports, rebuild, write_report
 from kdlab.reporting.sources import study_lines
 from kdlab.reporting.table import csv_text, latex, markdown
 from kdlab.reporting.tables import headline_rows, results_table
@@ -187,15 +188,41 @@ def test_labels_are_moved_apart_and_no_further():
 def test_readme_blocks_are_replaced_once_and_left_alone_after(report, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("# kdlab\n<!-- kdlab:table temperature_alpha -->\nold\n<!-- /kdlab:table -->\nafter\n")
-    assert rebuild_readme_tables(readme, report[0].parent)
+    assert rebuild_quotes(readme, report[0].parent)
     text = readme.read_text(encoding="utf-8")
     assert "old" not in text
     assert text.endswith("<!-- /kdlab:table -->\nafter\n")
     assert "| scratch |" in text
-    assert not rebuild_readme_tables(readme, report[0].parent)
+    assert not rebuild_quotes(readme, report[0].parent)
     readme.write_text("<!-- kdlab:table temperature_alfa -->\n<!-- /kdlab:table -->\n")
     with pytest.raises(UserError, match="did you mean temperature_alpha"):
-        rebuild_readme_tables(readme, report[0].parent)
+        rebuild_quotes(readme, report[0].parent)
+
+
+def test_a_measured_line_stands_inside_a_cell(report, tmp_path, lines):
+    page = tmp_path / "methods.md"
+    page.write_text(
+        "| KD | <!-- kdlab:measured temperature_alpha uniform scratch --><!-- /kdlab:measured --> | end |\n"
+    )
+    header = {**lines[0], "arms": {"uniform": []}}
+    rows = [{**line, "members": [{**member, "arm": "uniform"} for member in line["members"]]}
+            if (line.get("teacher") or {}).get("quality") == "uniform" else line for line in lines[1:]]  # fmt: skip
+    write_report(tmp_path / "reports" / "temperature_alpha", lines=[header, *rows], figures=False)
+    assert rebuild_quotes(page, tmp_path / "reports")
+    found = re.search(r"--> *([+−]\d\.\d{4}) \[([+−]\d\.\d{4}), ([+−]\d\.\d{4})\], \w+", page.read_text())
+    taught = {
+        run["seeds"]["student"]: run for run in rows if run["members"] and run["members"][0].get("arm") == "uniform"
+    }
+    assert found
+    assert page.read_text().endswith("<!-- /kdlab:measured --> | end |\n")
+    by_id = {run["run_id"]: run for run in rows}
+    gains = [
+        run["metrics"]["test/accuracy"] - by_id[run["twin"]]["metrics"]["test/accuracy"] for run in taught.values()
+    ]
+    assert float(found.group(1).replace("−", "-")) == pytest.approx(np.mean(gains), abs=5.1e-5)
+    page.write_text("<!-- kdlab:measured temperature_alpha nobody scratch --><!-- /kdlab:measured -->")
+    with pytest.raises(UserError, match="quotes nobody against scratch"):
+        rebuild_quotes(page, tmp_path / "reports")
 
 
 def test_summary_text_is_short_and_plain(report):
