@@ -71,7 +71,7 @@ def test_it_draws_one_teacher_and_another_where_that_is_chosen(chromium, written
         page.reload()
         page.wait_for_selector("html[data-ready]")
         page.evaluate("figures.forEach((one) => one.show())")
-        assert "teacher, weak, test set" in page.locator("#dark-knowledge-caption").inner_text()
+        page.locator("#dark-knowledge-caption", has_text="teacher, weak, test set").wait_for()
         page.locator("#dark-knowledge details summary").click()
         assert page.locator("#dark-knowledge .numbers tbody tr").count() == 4
         assert page.locator("#dark-knowledge b").count() == 0
