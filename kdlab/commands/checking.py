@@ -29,7 +29,7 @@ from kdlab.schema.config import RunConfig
 from kdlab.schema.reading import read_config
 
 _ABSENT = object()
-_MISTAKEN = re.compile("^(unknown|missing) key ")
+_KEY_OF_PROBLEM = re.compile("(?:unknown key )?(.+?) = |missing key (.+?): ")
 #: The groups whose choice decides which knobs there are.
 _CHOOSE_KNOBS = ("objective", "teacher/quality", "data/transfer")
 OBJECTIVE, STANDARD = "objective", "distillation"
@@ -268,7 +268,7 @@ def _causes(problems: Sequence[str], raw: Mapping[str, Any]) -> list[str]:
 
     Where the value it reads is not named itself, the first that reads it speaks for all.
     """
-    keys = [re.split(r" = |: ", _MISTAKEN.sub("", line), maxsplit=1)[0] for line in problems]
+    keys = [found[1] or found[2] if (found := _KEY_OF_PROBLEM.match(line)) else line for line in problems]
     causes, told = [], set(keys)
     for key, line in zip(keys, problems, strict=True):
         sources = [] if "${" in line else list(_names_in(raw, key))  # it says itself what it reads

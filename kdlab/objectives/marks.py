@@ -6,7 +6,7 @@ Adding a term is one function, one file in ``conf/objective/term`` and one row i
     def soft_targets(student, teacher, batch, step, *, temperature, t2_scaling=True): ...
 """
 
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -32,8 +32,8 @@ class Rule(NamedTuple):
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a config is a finite number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of a config is a finite number that a float can hold; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 number = Rule(is_number, "a finite number")

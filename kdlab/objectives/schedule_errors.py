@@ -50,7 +50,7 @@ def schedule_errors(spec: Mapping[str, Any], *, key: str, rule: Rule) -> list[st
 
 def _knob_errors(spec: Mapping[str, Any], *, key: str) -> Iterator[str]:
     path = spec["_target_"]
-    if path not in SCHEDULES:
+    if not isinstance(path, str) or path not in SCHEDULES:
         yield f"{key}._target_ = {path!r}: no schedule; allowed: {', '.join(SCHEDULES)}"
         return
     if "share" in spec:
