@@ -12,8 +12,9 @@ SCHEDULES = "kdlab.objectives.schedules."
 
 def misplaced_schedules(plain: Mapping[str, Any]) -> dict[str, str]:
     """Where a schedule stands in the place of a value that does not change during a run: key -> what to do instead."""
-    found = {key: path for name, part in plain.items() if name != "objective" for key, path in _schedules(part, name)}
-    return {key: f"{key}._target_ = '{path}': {_instead(key)}" for key, path in found.items()}
+    found = [one for name, part in plain.items() for one in _schedules(part, name)]
+    misplaced = {key: path for key, path in found if not key.startswith("objective.") or key == "objective.terms"}
+    return {key: f"{key}._target_ = '{path}': {_instead(key)}" for key, path in misplaced.items()}
 
 
 def _schedules(value: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -31,7 +32,7 @@ def _instead(key: str) -> str:
     part, _, knob = key.rpartition(".optimizer.")
     if knob == "lr":
         return f"one number is needed, which {part}.schedule changes (kdlab run {part}/schedule=cosine)"
-    return "one value is needed; a schedule may stand in the place of weights and knobs of objective.terms"
+    return "no schedule may stand here, but for a weight or a knob of the objective (+schedule@objective.alpha=warm_up)"
 
 
 def target_problems(plain: Mapping[str, Any]) -> list[str]:

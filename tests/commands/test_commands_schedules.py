@@ -23,10 +23,16 @@ REFUSED = {
         "it reads objective.alpha"
     ),
     ("teacher/quality=virtual", ON_T + "linear"): (
-        "teacher.quality.outputs.temperature._target_ = 'kdlab.objectives.schedules.linear': one value is needed; a "
-        "schedule may stand in the place of weights and knobs of objective.terms; it reads "
+        "teacher.quality.outputs.temperature._target_ = 'kdlab.objectives.schedules.linear': no schedule may stand "
+        "here, but for a weight or a knob of the objective (+schedule@objective.alpha=warm_up); it reads "
         "objective.temperature._target_"
     ),
+    ("+schedule@objective=linear",): (
+        "objective._target_ = 'kdlab.objectives.schedules.linear': no schedule may stand here, but for a weight or a "
+        "knob of the objective (+schedule@objective.alpha=warm_up)"
+    ),
+    ("objective.terms=5",): "objective.terms = 5: must be a valid dictionary",
+    ("data.transfer=5",): "data.transfer = 5: must be a valid dictionary or instance of TransferConfig",
     ("+schedule@training.optimizer.lr=linear",): (
         "training.optimizer.lr._target_ = 'kdlab.objectives.schedules.linear': one number is needed, which "
         "training.schedule changes (kdlab run training/schedule=cosine)"
