@@ -1,15 +1,18 @@
 """From a composed config to the typed one: every mistake of the user's at once, before any work."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdlab.commands.composing import (
+    CONVENTION,
+    OURS,
     Composer,
     dotted_keys,
     is_special,
@@ -17,6 +20,7 @@ from kdlab.commands.composing import (
     nodes,
     parse_overrides,
 )
+from kdlab.commands.grid import key_of
 from kdlab.commands.hydra_errors import explain_hydra, needs_multirun
 from kdlab.commands.knobs import QUALITY_PARTS, section_of, unread
 from kdlab.commands.raw import Raw, Sections, plain, raw_config, references, value_at, with_value
@@ -25,6 +29,7 @@ from kdlab.schema.config import RunConfig
 from kdlab.schema.reading import read_config
 
 _ABSENT = object()
+_KEY_OF_PROBLEM = re.compile("(?:unknown key )?(.+?) = |missing key (.+?): ")
 #: The groups whose choice decides which knobs there are.
 _CHOOSE_KNOBS = ("objective", "teacher/quality", "data/transfer")
 OBJECTIVE, STANDARD = "objective", "distillation"
@@ -70,13 +75,16 @@ def checked(
         UserError: every mistake, one a line.
     """
     given = [override for override in parse_overrides(overrides) if not override.is_hydra_override()]
-    ignored = unread(raw_config(cfg), [override.key_or_group for override in given], kind=kind)
+    keys = [key_of(str(override.input_line)) for override in given]
+    ignored = unread(raw_config(cfg), keys, kind=kind)
     problems = []
-    for override in given:
-        if override.input_line in absent or override.key_or_group in ignored:
+    for override, key in zip(given, keys, strict=True):
+        if override.input_line in absent or key in ignored:
             value = None if override.type is OverrideType.DEL else override.get_value_element_as_str()
             beside = [line for line in overrides if line != override.input_line]
-            problems.append(unread_problem(override.key_or_group, value, beside=beside, composer=composer, kind=kind))
+            problems.append(unread_problem(key, value, beside=beside, composer=composer, kind=kind))
+    if CONVENTION in ignored:  # what it left in the config would be told as mistakes of their own
+        cfg, _ = composer.compose([line for line in overrides if key_of(line) != CONVENTION])
     try:
         config = typed(cfg, targets=targets)
     except UserError as error:
@@ -118,6 +126,8 @@ def unread_problem(
     """
     shown = f"~{key}" if value is None else f"{key} = {value}"
     beside = [line for line in beside if not parse_overrides([line])[0].is_sweep_override()]
+    if words := _other_words(key, beside, composer=composer, kind=kind):
+        return f"{shown}: {where} reads it; {words}"
     readers = _readers(key, beside, composer=composer, kind=kind)
     if readers:
         return f"{shown}: {where} reads it; with {' or '.join(readers)} it is read"
@@ -129,11 +139,25 @@ def unread_problem(
     return f"unknown key {shown}; {hint if hint.startswith('did') else 'kdlab run --cfg job shows all keys'}"
 
 
+def _other_words(key: str, beside: Sequence[str], *, composer: Composer, kind: str) -> str:
+    """What the chosen convention has in the place of a key that is read without it; empty for none."""
+    kept = [line for line in beside if key_of(line) != CONVENTION]
+    if len(kept) == len(beside) or section_of(key) != OBJECTIVE or key == CONVENTION:
+        return ""
+    raw, _ = composer.compose_raw(kept)
+    if value_at(raw, key, _ABSENT) is _ABSENT or unread(raw, [key], kind=kind):
+        return ""
+    chosen = [line for line in beside if key_of(line) == CONVENTION][-1].lstrip("+")
+    names = [f"{OBJECTIVE}.{name}" for name in composer.content(*chosen.split("=", 1)) if name != "terms"]
+    own = [name for name in names if value_at(raw, name, _ABSENT) is _ABSENT]
+    return f"{chosen} has {' and '.join(own)} instead; with {CONVENTION}={OURS} it is read"
+
+
 def _readers(key: str, beside: Sequence[str], *, composer: Composer, kind: str) -> list[str]:
     """The choices of a group that would read the key: ``objective=distillation`` for T."""
     section = section_of(key)
     for group in _CHOOSE_KNOBS:
-        if section not in (section_of(group), "teacher"):
+        if key == group or not (section in (section_of(group), "teacher") or _is_heard(key, group)):
             continue
         kept = [line for line in beside if not line.lstrip("+").startswith(f"{group}=")]
         found: list[str] = []
@@ -149,6 +173,11 @@ def _readers(key: str, beside: Sequence[str], *, composer: Composer, kind: str) 
     return []
 
 
+def _is_heard(key: str, group: str) -> bool:
+    """Whether a transfer set is the key, and the objective the group: something must be learned from its rows."""
+    return group == OBJECTIVE and key.replace("/", ".").startswith("data.transfer")
+
+
 def _likely(group: str, key: str, *, composer: Composer) -> list[str]:
     """The configs of a group that may decide whether a key is read.
 
@@ -158,7 +187,7 @@ def _likely(group: str, key: str, *, composer: Composer) -> list[str]:
     options = composer.options(group)
     if group != OBJECTIVE:
         return options
-    if section_of(key) != OBJECTIVE:
+    if section_of(key) != OBJECTIVE or key == CONVENTION:
         return [STANDARD]
     word = key.rpartition(".")[2]
     return sorted((one for one in options if composer.mentions(group, one, word)), key=lambda one: one != STANDARD)
@@ -175,7 +204,7 @@ def _with_choice(group: str, option: str, kept: Sequence[str], *, composer: Comp
         if alone is None:
             return composer.compose_raw([*kept, f"{group}={option}"])[0]
         raw, _ = composer.compose_raw(kept)
-    except (HydraException, OmegaConfBaseException):
+    except (HydraException, OmegaConfBaseException, UserError):
         return None
     present = value_at(raw, "teacher.quality")
     if not isinstance(present, dict):
@@ -239,11 +268,11 @@ def _causes(problems: Sequence[str], raw: Mapping[str, Any]) -> list[str]:
 
     Where the value it reads is not named itself, the first that reads it speaks for all.
     """
-    keys = [line.split(" = ", 1)[0] for line in problems]
+    keys = [found[1] or found[2] if (found := _KEY_OF_PROBLEM.match(line)) else line for line in problems]
     causes, told = [], set(keys)
     for key, line in zip(keys, problems, strict=True):
         sources = [] if "${" in line else list(_names_in(raw, key))  # it says itself what it reads
-        if not told.intersection(sources):
+        if not any(f"{source}.".startswith(f"{cause}.") for source in sources for cause in told):
             causes.append(f"{line}; it reads {', '.join(sources)}" if sources else line)
             told.update(sources)
     return causes
@@ -251,12 +280,23 @@ def _causes(problems: Sequence[str], raw: Mapping[str, Any]) -> list[str]:
 
 def _names_in(raw: Mapping[str, Any], key: str) -> Iterator[str]:
     """The keys that the value at ``key`` interpolates."""
-    parts, value = key.split("."), raw
-    for part in parts:
+    parts = key.split(".")
+    value: Any = raw
+    for depth, part in enumerate(parts):
+        if isinstance(value, str):
+            yield from _keys_below(references(value, tuple(parts[:depth])), parts[depth:], raw)
+            return
         if not isinstance(value, Mapping) or part not in value:
             return
         value = value[part]
     yield from references(value, tuple(parts))
+
+
+def _keys_below(names: Iterable[str], rest: Sequence[str], raw: Mapping[str, Any]) -> Iterator[str]:
+    """The knobs of schedules that interpolated keys stand for: of one that is 1 minus another, the other's."""
+    for name in names:
+        below = ".".join([name, *(part for part in rest if part != "of")])
+        yield name if value_at(raw, below, _ABSENT) is _ABSENT else below
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -281,7 +321,8 @@ def register_resolvers() -> None:
     def passing(function: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
         """What is of no such kind passes unchanged: the schema names the key it came from."""
 
-        def resolver(*values: Any) -> Any:
+        def resolver(*given: Any) -> Any:
+            values = [OmegaConf.to_container(value) if isinstance(value, Container) else value for value in given]
             wrong = [value for value in values if not isinstance(value, kinds)]
             return wrong[0] if wrong else function(*values)
 

@@ -5,7 +5,7 @@ The rooms below ``commands`` see neither Hydra nor OmegaConf.
 
 import functools
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from kdlab.commands.raw import Raw, raw_config, value_at, with_value
 from kdlab.errors import UserError
 
 CONFIG_NAME = "config"
+CONVENTION, OURS = "objective/convention", "kdlab"
 _ABSENT = object()
 
 
@@ -95,6 +96,11 @@ class Composer:
             return None
         return raw_config(loaded.config)
 
+    def content(self, group: str, option: str) -> Raw:
+        """What a config of a group says, from the place where it is put; empty where there is no such config."""
+        loaded = self.loader.repository.load_config(f"{group}/{option}")  # type: ignore[attr-defined]
+        return {} if loaded is None else raw_config(loaded.config)
+
     def mentions(self, group: str, option: str, word: str) -> bool:
         """Whether a config of a group, or one of those that it brings along, says a word, as a key or in a value."""
         loaded = self.loader.repository.load_config(f"{group}/{option}")  # type: ignore[attr-defined]
@@ -115,6 +121,7 @@ class Composer:
         values, rest = self._values_and_rest(overrides)
         if (rest, with_hydra) not in self._bases:
             base = self.loader.load_configuration(CONFIG_NAME, list(rest), run_mode=RunMode.RUN)
+            self._refuse_lost_stages(base.hydra.runtime.choices)
             self._bases[rest, True] = pickle.dumps(base)
             with flag_override(base, ["struct", "readonly"], [False, False]):
                 base.pop("hydra")
@@ -164,6 +171,18 @@ class Composer:
                 )
         if problems:
             raise UserError("\n".join(problems))
+
+    def _refuse_lost_stages(self, choices: Mapping[str, Any]) -> None:
+        """A convention sets two weights for the whole run; where they belong to stages, these would be lost."""
+        convention, objective = choices.get(CONVENTION), choices.get("objective")
+        if convention in (None, OURS) or not isinstance(objective, str):
+            return
+        terms = self.content("objective", objective).get("terms") or {}
+        own = self.content(CONVENTION, str(convention)).get("terms") or {}
+        staged = [name for name in own if isinstance(value_at(terms, f"{name}.weight"), dict)]
+        if staged and set(own) <= set(terms):
+            told = f"it sets weights that objective={objective} changes during the run ({', '.join(sorted(staged))})"
+            raise UserError(f"{CONVENTION} = {convention}: {told}; {OURS} is allowed")
 
     def _is_value(self, override: Override) -> bool:
         plain = override.type is OverrideType.CHANGE and override.package is None

@@ -10,6 +10,8 @@ from kdlab.commands.knobs import BOOKKEEPING, section_of
 from kdlab.errors import UserError
 
 TUNING_SEEDS = "study.tune.seeds"
+SCHEDULE = "schedule"
+"""The group that is put in the place of any value: ``+schedule@objective.temperature=linear``."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,9 @@ class Axis:
 
 
 def key_of(line: str) -> str:
-    """The key of an override, without ``+`` / ``~`` and without its package."""
-    return slot_of(line).split("@")[0]
+    """The key of an override, without ``+`` / ``~`` and without its package; of a schedule the value it stands for."""
+    group, _, package = slot_of(line).partition("@")
+    return package if group == SCHEDULE and package else group
 
 
 def slot_of(line: str) -> str:
@@ -55,7 +58,7 @@ def _axis(override: Override) -> Axis:
             f"{line}: a grid is over what trains the network; {override.key_or_group} has one value a sweep{quoted}"
         )
     if not override.is_sweep_override():
-        return Axis(override.key_or_group, (f"{key}={override.get_value_element_as_str()}",))
+        return Axis(key_of(key), (f"{key}={override.get_value_element_as_str()}",))
     if not override.is_discrete_sweep():
         raise UserError(
             f"{line}: a grid needs values like 1,2,4 or range(0,4); intervals need a sweeper that searches "
@@ -64,4 +67,4 @@ def _axis(override: Override) -> Axis:
     choices = tuple(f"{key}={value}" for value in override.sweep_string_iterator())
     if not choices:
         raise UserError(f"the sweep is empty: {line} has no value")
-    return Axis(override.key_or_group, choices)
+    return Axis(key_of(key), choices)

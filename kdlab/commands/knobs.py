@@ -59,8 +59,8 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
         of_student = kind != "teacher" or _teacher_reads_rows(raw)
         return of_student and (rest.startswith("shown") or _transfer_set_is_read(rest, raw))
     if key == "objective.convention":  # what alpha and gamma mean of these two terms
-        terms = (raw.get("objective") or {}).get("terms") or {}
-        return all("_target_" in (terms.get(name) or {}) for name in ("hard_labels", "soft_targets"))
+        terms = _terms(raw)
+        return all("_target_" in terms.get(name, {}) for name in ("hard_labels", "soft_targets"))
     if section == "objective" and rest and not rest.startswith("term"):
         return _is_named(key, named)
     if section == "teacher":
@@ -69,8 +69,18 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
 
 
 def _learns_from_teacher(raw: Mapping[str, Any]) -> bool:
-    terms = (raw.get("objective") or {}).get("terms") or {}
-    return any(needs_teacher(term) for term in terms.values() if isinstance(term, Mapping))
+    return any(needs_teacher(term) for term in _terms(raw).values())
+
+
+def _terms(raw: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The terms of the objective; what is none stays out, the schema tells of it."""
+    terms = _section(raw.get("objective")).get("terms")
+    return {name: term for name, term in _section(terms).items() if isinstance(term, Mapping)}
+
+
+def _section(value: Any) -> Mapping[str, Any]:
+    """A section of a raw config; an empty one where something else stands in its place, which the schema tells."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _transfer_set_is_read(rest: str, raw: Mapping[str, Any]) -> bool:
@@ -78,21 +88,20 @@ def _transfer_set_is_read(rest: str, raw: Mapping[str, Any]) -> bool:
 
     Without one its knobs are not read; that there is none (``data/transfer=none``) always is.
     """
-    transfer = (raw.get("data") or {}).get("transfer") or {}
+    transfer = _section(_section(raw.get("data")).get("transfer"))
     if "_target_" not in transfer:
         return rest == "transfer"
     if transfer.get("labels") is True:
         return True
-    terms = (raw.get("objective") or {}).get("terms") or {}
     try:
-        return any(reads_unlabelled(term) for term in terms.values() if isinstance(term, Mapping))
+        return any(reads_unlabelled(term) for term in _terms(raw).values())
     except UserError:
         return True  # reported by the check of the targets
 
 
 def _teacher_reads_rows(raw: Mapping[str, Any]) -> bool:
     """Whether something of the teacher is fitted to the rows that its student is shown."""
-    matches = (raw.get("teacher") or {}).get("match_entropy") is not None
+    matches = _section(raw.get("teacher")).get("match_entropy") is not None
     return matches or _takes(raw, "train", parts=("weights", "outputs", "control"))
 
 
@@ -118,7 +127,7 @@ def _teacher_reads(rest: str, raw: Mapping[str, Any], named: Collection[str]) ->
         return False
     if head == "training" and quality.get("trained") is False:
         return False
-    return not (head == "training" and tail in (quality.get("training") or {}))
+    return not (head == "training" and tail in _section(quality.get("training")))
 
 
 def _preset(raw: Mapping[str, Any]) -> "Quality | None":

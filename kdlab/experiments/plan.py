@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
+from kdlab.experiments.objectives import terms_of
 from kdlab.experiments.transfer import rows_identity, shown_identity, transfer_identity
 from kdlab.objectives import effective_terms
 from kdlab.records.identity import TRAINING_VERSION, identity, run_id
@@ -93,7 +94,11 @@ def plan(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_
     twin = _network(scratch_config(config, read=read), role="scratch", teacher=None)
     views = tuple(line for line in overrides if line.lstrip("+").startswith("teacher.cache.views="))
     twin = replace(twin, overrides=(*without(("data.transfer",), concerning(TWIN_SECTIONS, overrides)), *views))
-    uses_teacher = any(needs_teacher(term) for term in effective_terms(config.objective.terms).values())
+    terms = terms_of(config)
+    if not terms:
+        told = "at least one term with a weight above 0 in some step is needed"
+        raise UserError(f"objective.terms = {sorted(config.objective.terms)}: {told}")
+    uses_teacher = any(needs_teacher(term) for term in terms.values())
     teacher = plan_teacher(config, overrides, read=read) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)
     asked = twin if student.identity == twin.identity else student
@@ -204,7 +209,7 @@ def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher:
         "data": _data(config.data),
         "model": dict(config.student),
         "training": _training(config.shown_training()),
-        "terms": effective_terms(config.objective.terms),
+        "terms": terms_of(config),
         **shown_identity(config),
         **transfer_identity(config),
         "teacher": None if teacher is None else teacher.identity_config,
@@ -232,10 +237,11 @@ def _teacher_weights(config: RunConfig, teacher: TeacherConfig, quality: Quality
     if quality.data:
         shift = {"shift": config.data.shift} if quality.takes("shift", parts=("data",)) else {}
         described["training_set"] = {**quality.data, **shift}
+    training = teacher.effective_training()
     return {
         **described,
-        "training": _training(teacher.effective_training()),
-        "terms": effective_terms(teacher_terms(quality)),
+        "training": _training(training),
+        "terms": effective_terms(teacher_terms(quality), num_steps=training.steps),
     }
 
 

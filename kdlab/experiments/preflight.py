@@ -13,13 +13,13 @@ from kdlab.errors import UserError
 from kdlab.experiments.bias_correction import check_correctable
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
+from kdlab.experiments.objectives import objective_of, terms_of
 from kdlab.experiments.plan import plan
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, put_together, training_set
 from kdlab.experiments.transfer import kept_rows, rows_identity
 from kdlab.models import as_output
-from kdlab.objectives import Objective
 from kdlab.outputs import Batch
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
@@ -101,7 +101,7 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
             )
         )
     networks = {"student": config.student, "teacher": None if teacher is None else [teacher.model, teacher.quality]}
-    wanted = canonical_json({**data, **networks, "terms": config.objective.terms})
+    wanted = canonical_json({**data, **networks, "terms": terms_of(config)})
     checks.append((wanted, lambda: _try_features(config, lab)))
     runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
     for key, recipe in recipes.items():
@@ -158,7 +158,7 @@ def _try_teacher(config: RunConfig, lab: Lab, *, augmented: bool) -> None:
 
 def _try_features(config: RunConfig, lab: Lab) -> None:
     """Where terms read features or learn beside the student: try them once on untrained networks."""
-    objective = Objective.from_specs(config.objective.terms)
+    objective = objective_of(config)
     if not (objective.student_features | objective.teacher_features | set(objective.builders)):
         return
     dataset, provider = lab.dataset(config), None

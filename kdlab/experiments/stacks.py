@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from kdlab.data.loading import data_identity
 from kdlab.evaluation.machine import computing_with
 from kdlab.experiments.lab import Lab
+from kdlab.experiments.objectives import objective_of
 from kdlab.experiments.plan import Plan, PlannedRun
 from kdlab.experiments.stack_size import most_together, raise_file_limit
 from kdlab.experiments.students import lesson as student_lesson
@@ -22,7 +23,6 @@ from kdlab.experiments.teachers import lesson as teacher_lesson
 from kdlab.experiments.threads import threads_alone, threads_stacked
 from kdlab.experiments.together import Outcome, Wanted, obtain_alone, obtain_together
 from kdlab.experiments.transfer import transfer_identity
-from kdlab.objectives import Objective
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
 from kdlab.schema.config import RunConfig
@@ -121,7 +121,7 @@ def stack_key(planned: PlannedRun) -> str:
 
 def _learned_beside(config: RunConfig) -> dict[str, Any]:
     """What shapes the modules that terms learn beside a student; empty where they learn nothing."""
-    modules = Objective.from_specs(config.objective.terms).fixed_modules
+    modules = objective_of(config).fixed_modules
     if not modules:
         return {}
     named = [[name, f"{marked.__module__}.{marked.__qualname__}", knobs] for name, marked, knobs in modules]

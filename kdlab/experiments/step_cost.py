@@ -24,11 +24,12 @@ from kdlab.data import Dataset
 from kdlab.evaluation.machine import computing_with, load_average, machine_name, quiet_machine
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.measured_once import measured_once
+from kdlab.experiments.objectives import objective_of, terms_of
 from kdlab.experiments.plan import HARD_LABELS
 from kdlab.experiments.teachers import put_together
 from kdlab.experiments.threads import threads_alone
 from kdlab.models import as_output, build_model
-from kdlab.objectives import Objective, effective_terms
+from kdlab.objectives import Objective
 from kdlab.outputs import Batch
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
@@ -90,7 +91,7 @@ def bare_step(config: RunConfig, *, dataset: Dataset, stored_answers: bool = Fal
 
     Its teacher's forward is part of it, unless ``stored_answers`` stand in for it.
     """
-    objective = Objective.from_specs(config.objective.terms)
+    objective = objective_of(config)
     batch = _batch(dataset, size=_batch_size(config, dataset), device=device_of(config))
     teacher = _teacher(config, dataset) if objective.needs else None
     if teacher is not None and stored_answers:
@@ -121,7 +122,7 @@ def _timed(step: Callable[[], None], count: int, synchronize: Callable[[], None]
 
 def _described(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """What the price belongs to: which terms, not their weights; of those that read layers or learn, knobs too."""
-    terms = effective_terms(config.objective.terms)
+    terms = terms_of(config)
     return {
         "version": STEP_COST_VERSION,
         "terms": sorted(str(term["_target_"]) for term in terms.values()),
@@ -149,7 +150,7 @@ def _costly_knobs(terms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def _teacher_described(config: RunConfig) -> dict[str, Any] | None:
-    if config.teacher is None or not Objective.from_specs(config.objective.terms).needs:
+    if config.teacher is None or not objective_of(config).needs:
         return None
     quality = Quality.from_spec(config.teacher.quality)
     parts = {part: spec["_target_"] for part, spec in quality.transformation.items()}
@@ -162,7 +163,7 @@ def _batch_size(config: RunConfig, dataset: Dataset) -> int:
 
 def _measure(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     device = device_of(config)
-    objective = Objective.from_specs(config.objective.terms)
+    objective = objective_of(config)
     batch = _batch(dataset, size=_batch_size(config, dataset), device=device)
     priced = _step(config, dataset, objective, batch, teacher=_teacher(config, dataset) if objective.needs else None)
     plain = _step(config, dataset, Objective.from_specs({"hard_labels": HARD_LABELS}), batch, teacher=None)

@@ -16,13 +16,13 @@ from kdlab.experiments.bias_correction import corrected
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.latency import latency_of
+from kdlab.experiments.objectives import objective_of
 from kdlab.experiments.plan import Plan
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.teacher_cache import is_stored, shown_to, teaching
 from kdlab.experiments.teachers import Taught, obtain_teacher, teacher_predictions, transfer_targets
 from kdlab.models import build_model, check_model
-from kdlab.objectives import Objective
 from kdlab.outputs import Predictions
 from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state
@@ -75,7 +75,7 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
     dataset = lab.dataset(config)
     network = build_student(config, dataset)
     shown = shown_to(config, lab)
-    specified = Objective.from_specs(config.objective.terms, num_steps=shown.recipe.steps)
+    specified = objective_of(config)
     objective = placed(specified, student=network, teacher=None if taught is None else taught.provider)
     teacher = teaching(taught, config, lab, features=objective.teacher_features)
     learner = Learner(
@@ -190,7 +190,7 @@ def _targets(taught: Taught, config: RunConfig, lab: Lab) -> dict[str, float | N
 
 def _shown_temperature(config: RunConfig) -> float:
     """The temperature at which targets are shown, at the last step where it is scheduled; 1 where no term has one."""
-    objective = Objective.from_specs(config.objective.terms, num_steps=config.training.steps)
+    objective = objective_of(config)
     last = [spec.at(config.training.steps - 1) for spec in objective.active]
     found = [spec.knobs["temperature"] for spec in last if "logits" in spec.needs and "temperature" in spec.knobs]
     return float(found[0]) if found else 1.0

@@ -223,14 +223,15 @@ def lesson(planned: PlannedRun, lab: Lab, desk: Desk) -> Lesson:
     assert config.teacher is not None
     dataset, quality = lab.dataset(config), _quality(config)
     network = build_teacher_network(config, dataset)
-    objective = Objective.from_specs(teacher_terms(quality))
+    recipe = recipe_of(config.teacher.effective_training())
+    objective = Objective.from_specs(teacher_terms(quality), num_steps=recipe.steps)
     examples = training_set(config, dataset.train, dataset)
     learner = Learner(
         network,
         objective,
         train=examples,
         validation=dataset.validation,
-        recipe=recipe_of(config.teacher.effective_training()),
+        recipe=recipe,
         role="teacher",
         seed=config.teacher.seed,
         facts=dataset.facts,

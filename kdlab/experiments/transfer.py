@@ -5,7 +5,7 @@ from typing import Any
 from kdlab.data import Dataset
 from kdlab.data.transfer_rows import TrainingRows, check_apart, material_of, training_rows, visible_classes
 from kdlab.experiments.lab import Lab
-from kdlab.objectives import effective_terms
+from kdlab.experiments.objectives import terms_of
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import ShownConfig, TransferConfig, reads_unlabelled
@@ -23,7 +23,7 @@ def transfer_of(config: RunConfig) -> TransferConfig | None:
     transfer = config.data.transfer
     if transfer is None or transfer.labels:
         return transfer
-    return transfer if any(map(reads_unlabelled, effective_terms(config.objective.terms).values())) else None
+    return transfer if any(map(reads_unlabelled, terms_of(config).values())) else None
 
 
 def shown_identity(config: RunConfig) -> dict[str, Any]:

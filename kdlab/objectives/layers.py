@@ -7,14 +7,35 @@ stage of the deeper one that ends at the same share of its depth. Any other word
 path.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kdlab.errors import UserError
+from kdlab.objectives.marks import Rule
 
 ALL, WORDS = "all", ("first", "middle", "last")
 SIDES = ("student", "teacher")
 ONE, SEVERAL = "_layer", "_layers"
+PLACES = f"{', '.join(WORDS)}, penultimate, the name of a feature, or a module path"
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value not in ("", ALL)
+
+
+def _are_names(value: Any) -> bool:
+    return value == ALL or (isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_name, value)))
+
+
+RULES = {
+    ONE: Rule(_is_name, f"one layer ({PLACES})", may_change=False),
+    SEVERAL: Rule(_are_names, f"all, or a list of at least one layer ({PLACES})", may_change=False),
+}
+
+
+def layer_rules(knobs: Iterable[str]) -> dict[str, Rule]:
+    """The rules of those of a term's knobs that name layers."""
+    return {knob: rule for knob in knobs for ending, rule in RULES.items() if knob in [side + ending for side in SIDES]}
 
 
 def placed_knobs(knobs: Mapping[str, Any], *, stages: Mapping[str, Sequence[str]], key: str) -> dict[str, Any]:

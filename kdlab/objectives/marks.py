@@ -6,7 +6,7 @@ Adding a term is one function, one file in ``conf/objective/term`` and one row i
     def soft_targets(student, teacher, batch, step, *, temperature, t2_scaling=True): ...
 """
 
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -18,24 +18,33 @@ REDUCTIONS: tuple[Reduction, ...] = ("mean", "mean_labelled", "sum")
 
 
 class Rule(NamedTuple):
-    """What values a knob may have: a predicate on a number, and the words for the message."""
+    """What values a knob may have.
+
+    Args:
+        holds: whether a value is one of them.
+        words: for the message.
+        may_change: whether a schedule may stand in the place of the value: it says numbers between others.
+    """
 
     holds: Callable[[Any], bool]
     words: str
+    may_change: bool = True
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether a value of a config is a finite number that a float can hold; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-positive = Rule(lambda value: _is_number(value) and value > 0, "a finite number > 0")
-non_negative = Rule(lambda value: _is_number(value) and value >= 0, "a finite number >= 0")
-fraction = Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)")
-inside = Rule(lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1, and neither")
-reduction_of_classes = Rule(lambda value: value in ("sum", "mean"), "sum or mean")
-boolean = Rule(lambda value: isinstance(value, bool), "true or false")
-count = Rule(lambda value: _is_number(value) and isinstance(value, int) and value >= 1, "an integer >= 1")
-at_least_one = Rule(lambda value: _is_number(value) and value >= 1, "a finite number >= 1")
+number = Rule(is_number, "a finite number")
+positive = Rule(lambda value: is_number(value) and value > 0, "a finite number > 0")
+non_negative = Rule(lambda value: is_number(value) and value >= 0, "a finite number >= 0")
+fraction = Rule(lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)")
+inside = Rule(lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1, and neither")
+at_least_one = Rule(lambda value: is_number(value) and value >= 1, "a finite number >= 1")
+boolean = Rule(lambda value: isinstance(value, bool), "true or false", may_change=False)
+count = Rule(lambda value: is_number(value) and isinstance(value, int) and value >= 1, "an integer >= 1", False)
+reduction_of_classes = Rule(lambda value: value in ("sum", "mean"), "sum or mean", may_change=False)
 
 
 def rule_errors(value: Any, rule: Rule, *, key: str) -> list[str]:
@@ -58,6 +67,7 @@ def term(
     per_student: Iterable[str] = (),
     modules: Mapping[str, Callable[..., nn.Module]] | None = None,
     added_later: Mapping[str, Any] | None = None,
+    labelled_only: bool = False,
 ) -> Callable[[Function], Function]:
     """Mark a function as a term.
 
@@ -76,6 +86,7 @@ def term(
             clipped and saved with the student, and is no part of the student that is deployed.
         added_later: knobs that did not exist when the first runs were made, with the value that trains as if they still
             did not; at that value they stay out of the identity.
+        labelled_only: whether nothing is learned from a row without a label, as ``mean_labelled`` says by itself.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction = {reduction!r}: one of {', '.join(REDUCTIONS)} is needed")
@@ -89,6 +100,7 @@ def term(
             "per_student": frozenset(per_student),
             "modules": dict(modules or {}),
             "added_later": dict(added_later or {}),
+            "reads_unlabelled": not (labelled_only or reduction == "mean_labelled"),
         }
         for name, value in marks.items():
             setattr(function, name, value)

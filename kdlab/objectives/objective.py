@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdlab.errors import UserError, nearest
 from kdlab.objectives.marks import reduce_rows
-from kdlab.objectives.schedules import Changing, Schedule, Scheduled
+from kdlab.objectives.schedules import Changing, Schedule, Scheduled, is_schedule
 from kdlab.objectives.specs import objective_errors, term_spec, value_errors
 from kdlab.objectives.term_spec import KEY, TermSpec
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
@@ -56,20 +56,22 @@ class Objective:
         self._is_scheduled = any(spec.changing for spec in self.active)
 
     @classmethod
-    def from_specs(cls, specs: Mapping[str, Mapping[str, Any]], *, num_steps: int = 1) -> "Objective":
+    def from_specs(cls, specs: Mapping[str, Mapping[str, Any]], *, num_steps: int | None = None) -> "Objective":
         """The objective of a config: ``{name: {"_target_": path, "weight": w, **knobs}}``.
 
         Args:
             specs: a knob or a weight may be the spec of a schedule.
-            num_steps: optimizer steps of the run, which schedules are spread over.
+            num_steps: optimizer steps of the run, which schedules are spread over; needed where there is one.
 
         Raises:
             UserError: listing every mistake in the specs.
         """
         problems = objective_errors(specs)
+        if num_steps is None and any(is_schedule(value) for spec in specs.values() for value in spec.values()):
+            problems.append(f"{KEY} has a schedule: num_steps, the optimizer steps of the run, is needed")
         if problems:
             raise UserError("\n".join(problems))
-        return cls({name: term_spec(name, spec, num_steps=num_steps) for name, spec in specs.items()})
+        return cls({name: term_spec(name, spec, num_steps=num_steps or 1) for name, spec in specs.items()})
 
     def placed(self, *, student: Sequence[str], teacher: Sequence[str]) -> "Objective":
         """The same objective with names of layers in the place of ``first``, ``middle``, ``last`` and ``all``.

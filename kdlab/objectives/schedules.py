@@ -8,6 +8,9 @@ the place of a number::
 
 Written so it passes through every term that reads ``${objective.temperature}``; what a term is given at each step, a
 number, is logged beside its value.
+
+Between two breakpoints a schedule only rises or only falls, and at a jump it has the number it goes on with: what holds
+at every breakpoint holds at every step of every run.
 """
 
 import math
@@ -17,9 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from kdlab import targets
-from kdlab.errors import UserError
 
 MODULE = "kdlab.objectives.schedules."
 
@@ -48,8 +48,7 @@ def steps(share: float, *, values: Sequence[float], at: Sequence[float] = ()) ->
     >>> [steps(share, values=[8, 4, 1], at=[0.5, 0.75]) for share in (0, 0.5, 0.8)]
     [8.0, 4.0, 1.0]
     """
-    marks = at or [number / len(values) for number in range(1, len(values))]
-    return float(values[sum(share >= mark for mark in marks)])
+    return float(values[sum(share >= mark for mark in _marks(values, at))])
 
 
 def window(share: float, *, value: float, begin: float = 0.0, until: float = 1.0, outside: float = 0.0) -> float:
@@ -64,7 +63,12 @@ def window(share: float, *, value: float, begin: float = 0.0, until: float = 1.0
 
 def remainder(share: float, *, of: Mapping[str, Any]) -> float:
     """1 minus another schedule: the weight of the labels where that of the soft targets is one."""
-    return round(1 - _call(of, share), 12)
+    return round(1 - number_at(of, share), 12)
+
+
+def _marks(values: Sequence[float], at: Sequence[float]) -> Sequence[float]:
+    """The shares at which each value but the first begins."""
+    return at or [number / len(values) for number in range(1, len(values))]
 
 
 def _between(share: float, begin: float, until: float) -> float:
@@ -80,9 +84,30 @@ SCHEDULES: Mapping[str, Callable[..., float]] = {
 """What may stand in the place of a number: import path -> function of the share of the run."""
 
 
-def _call(spec: Mapping[str, Any], share: float) -> float:
+def number_at(spec: Mapping[str, Any], share: float) -> float:
+    """What a sound spec says at a share of the run."""
     knobs = {name: value for name, value in spec.items() if name != "_target_"}
     return float(SCHEDULES[spec["_target_"]](share, **knobs))
+
+
+def breakpoints(spec: Mapping[str, Any]) -> set[float]:
+    """The shares at which a schedule may turn or jump, the first and the last among them."""
+    if "of" in spec:
+        return breakpoints(spec["of"])
+    marks = _marks(spec["values"], spec.get("at", ())) if "values" in spec else ()
+    return {0.0, 1.0, *marks, *(spec[name] for name in ("begin", "until") if name in spec)}
+
+
+def held(spec: Mapping[str, Any], *, num_steps: int) -> float | None:
+    """The number that a schedule says at all steps of a run; None where it changes.
+
+    >>> [held({"_target_": MODULE + "window", "value": 1, "begin": 0.4, "until": 0.5}, num_steps=n) for n in (3, 6, 9)]
+    [0.0, None, 0.0]
+    """
+    schedule, last = Schedule(spec, num_steps), num_steps - 1
+    beside = {math.floor(share * last) + off for share in breakpoints(spec) for off in (-1, 0, 1, 2)}
+    said = {schedule(step) for step in beside if 0 <= step <= last}
+    return said.pop() if len(said) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -99,7 +124,7 @@ class Schedule:
 
     def __call__(self, step: int) -> float:
         """The number at an optimizer step, counted from 0."""
-        return _call(self.spec, min(step / max(self.num_steps - 1, 1), 1.0))
+        return number_at(self.spec, min(step / max(self.num_steps - 1, 1), 1.0))
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -129,22 +154,3 @@ Changing = Schedule | Scheduled
 def is_schedule(value: Any) -> bool:
     """Whether a value of a config is a schedule: a mapping that names code."""
     return isinstance(value, Mapping) and "_target_" in value
-
-
-def schedule_errors(spec: Mapping[str, Any], *, key: str, holds: Callable[[Any], bool], words: str) -> list[str]:
-    """What is wrong with a schedule at a key whose numbers are held to a rule: its target, its knobs, its numbers."""
-    path = str(spec["_target_"])
-    if path not in SCHEDULES:
-        return [f"{key}._target_ = '{path}': no schedule; allowed: {', '.join(SCHEDULES)}"]
-    inner = spec.get("of")
-    if isinstance(inner, Mapping) and is_schedule(inner):
-        return schedule_errors(inner, key=key, holds=lambda number: holds(1 - number), words=f"1 minus {words}")
-    flat = {name: value for name, value in spec.items() if not isinstance(value, Mapping)}
-    if problems := targets.spec_errors(flat, key=key, provided=("share", *(set(spec) - set(flat)))):
-        return problems
-    try:
-        numbers = [_call(spec, at / 64) for at in range(65)]
-    except (TypeError, ValueError, IndexError, KeyError, UserError) as error:
-        return [f"{key} = {dict(spec)!r}: {error}"]
-    bad = next((number for number in numbers if not holds(number)), None)
-    return [] if bad is None else [f"{key} is {bad:g} at some step: {words} is needed"]

@@ -6,11 +6,15 @@ from typing import Any
 
 from kdlab import targets
 from kdlab.errors import UserError
+from kdlab.objectives.layers import layer_rules
 from kdlab.objectives.marks import Rule, non_negative, rule_errors
-from kdlab.objectives.schedules import Schedule, Scheduled, is_schedule, schedule_errors
+from kdlab.objectives.schedule_errors import schedule_errors
+from kdlab.objectives.schedules import Schedule, Scheduled, held, is_schedule
 from kdlab.objectives.term_spec import KEY, TermSpec, default_knobs
 
 PROVIDED = ("student", "teacher", "batch", "step")
+ANYTHING = Rule(lambda value: True, "one value", may_change=False)
+"""Of a knob that its term says nothing of."""
 
 
 def objective_errors(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -22,18 +26,19 @@ def objective_errors(specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return problems
 
 
-def effective_terms(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def effective_terms(specs: Mapping[str, Mapping[str, Any]], *, num_steps: int) -> dict[str, dict[str, Any]]:
     """What of an objective trains the network: the terms of weight != 0 with weight and all knobs, defaults filled in.
 
-    >>> effective_terms({"ce": {"_target_": "kdlab.objectives.hard_labels", "weight": 1}})
+    Args:
+        specs: sound ones.
+        num_steps: optimizer steps of the run; a term that a schedule holds at weight 0 in all of them is none.
+
+    >>> effective_terms({"ce": {"_target_": "kdlab.objectives.hard_labels", "weight": 1}}, num_steps=100)
     {'ce': {'_target_': 'kdlab.objectives.terms.hard_labels', 'label_smoothing': 0.0, 'weight': 1.0}}
     """
     terms = {}
-    for name in sorted(specs):
+    for name, weight in _effective_weights(specs, num_steps=num_steps).items():
         spec = specs[name]
-        weight = dict(spec["weight"]) if is_schedule(spec["weight"]) else float(spec["weight"])
-        if weight == 0:
-            continue
         function = targets.resolve(spec["_target_"])
         knobs = {knob: value for knob, value in spec.items() if knob != "weight"}
         neutral = getattr(function, "added_later", {})
@@ -42,6 +47,20 @@ def effective_terms(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
         kept = {knob: value for knob, value in terms[name].items() if knob not in neutral or value != neutral[knob]}
         terms[name] = dict(sorted(kept.items()))
     return terms
+
+
+def _effective_weights(specs: Mapping[str, Mapping[str, Any]], *, num_steps: int) -> dict[str, Any]:
+    """Numbers or schedules of the terms that are heard in some step.
+
+    Where a schedule silences a term, the schedules that never change are their numbers: the labels at 1 minus 0 are
+    those of the scratch student. Elsewhere they stay what they are, and so do the identities of runs.
+    """
+    given = {name: specs[name]["weight"] for name in sorted(specs)}
+    weights = {name: dict(value) if is_schedule(value) else float(value) for name, value in given.items()}
+    numbers = {name: held(value, num_steps=num_steps) for name, value in given.items() if is_schedule(value)}
+    if 0 in numbers.values():
+        weights |= {name: value for name, value in numbers.items() if value is not None}
+    return {name: weight for name, weight in weights.items() if weight != 0}
 
 
 def term_spec(name: str, spec: Mapping[str, Any], *, num_steps: int) -> TermSpec:
@@ -77,16 +96,17 @@ def value_errors(spec: TermSpec, *, name: str) -> list[str]:
     """Whether the weight and the knobs of a term are in range."""
     given = spec.function.keywords if isinstance(spec.function, partial) else {}
     values = {"weight": spec.weight, **given}
-    rules = {**spec.marked.knob_rules, "weight": non_negative}
+    rules = {**layer_rules(values), **spec.marked.knob_rules, "weight": non_negative}
     problems = []
-    for knob, rule in rules.items():
-        if knob in values:
-            problems += _range_errors(values[knob], rule, key=f"{KEY}.{name}.{knob}")
-    unruled = [knob for knob, value in values.items() if isinstance(value, Schedule) and knob not in rules]
-    return problems + [f"{KEY}.{name}.{knob}: a schedule cannot stand here" for knob in unruled]
+    for knob, value in values.items():
+        rule = rules.get(knob, ANYTHING)
+        if knob in spec.built_with:
+            rule = rule._replace(may_change=False)
+        problems += _range_errors(value, rule, key=f"{KEY}.{name}.{knob}")
+    return problems
 
 
 def _range_errors(value: Any, rule: Rule, *, key: str) -> list[str]:
     if isinstance(value, Schedule):
-        return schedule_errors(value.spec, key=key, holds=rule.holds, words=rule.words)
+        return schedule_errors(value.spec, key=key, rule=rule)
     return [] if isinstance(value, Scheduled) else rule_errors(value, rule, key=key)

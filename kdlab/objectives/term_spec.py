@@ -12,7 +12,7 @@ from torch import Tensor
 from kdlab import targets
 from kdlab.objectives.layers import placed_knobs
 from kdlab.objectives.marks import Reduction
-from kdlab.objectives.schedules import Changing, Schedule, Scheduled
+from kdlab.objectives.schedules import Changing, Schedule, Scheduled, held
 
 KEY = "objective.terms"
 
@@ -69,6 +69,11 @@ class TermSpec:
         return dict(getattr(self.marked, "modules", {}))
 
     @property
+    def built_with(self) -> set[str]:
+        """The knobs that its modules are built with, once, before the first step."""
+        return {knob for make in self.modules.values() for knob in targets.parameters(make)[0]}
+
+    @property
     def shaping(self) -> set[str]:
         """The knobs that may shape its modules: all but those that may differ within a stack."""
         return set(self.knobs) - set(getattr(self.marked, "per_student", ()))
@@ -81,8 +86,10 @@ class TermSpec:
 
     @property
     def is_active(self) -> bool:
-        """Whether the weight is not 0 for every student."""
-        return isinstance(self.weight, Schedule | Scheduled) or bool((torch.as_tensor(self.weight) != 0).any())
+        """Whether the weight is not 0 for every student in every step."""
+        if isinstance(self.weight, Schedule):
+            return held(self.weight.spec, num_steps=self.weight.num_steps) != 0
+        return isinstance(self.weight, Scheduled) or bool((torch.as_tensor(self.weight) != 0).any())
 
     @property
     def changing(self) -> dict[str, Changing]:

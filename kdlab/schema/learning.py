@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from kdlab.errors import UserError
 from kdlab.schema.section import NOT_IDENTITY, Section, Spec, gathered
@@ -18,6 +19,13 @@ def _or_schedule(value: Any, number: Callable[[Any], Any]) -> Any:
 
 
 OR_SCHEDULE = WrapValidator(_or_schedule)
+
+
+def _no_schedule(value: Any) -> Any:
+    """A switch does not change during a run; a convention may hang it on a number that does."""
+    if isinstance(value, Mapping):
+        raise PydanticCustomError("switch", "true or false is needed, and no schedule")
+    return value
 
 
 class SliceConfig(Section):
@@ -164,7 +172,7 @@ class ObjectiveConfig(BaseModel):
     terms: Annotated[dict[str, Spec], Field(min_length=1)]
     temperature: Annotated[float, Field(gt=0), OR_SCHEDULE] | None = None
     alpha: Annotated[float, Field(ge=0, le=1), OR_SCHEDULE] | None = None
-    t2_scaling: bool | None = None
+    t2_scaling: Annotated[bool | None, BeforeValidator(_no_schedule)] = None
 
     @property
     def fixed_temperature(self) -> float | None:
@@ -190,4 +198,4 @@ def reads_unlabelled(term: Mapping[str, Any]) -> bool:
     """
     from kdlab.targets import resolve
 
-    return getattr(resolve(str(term.get("_target_"))), "reduction", "mean") != "mean_labelled"
+    return bool(getattr(resolve(str(term.get("_target_"))), "reads_unlabelled", True))

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from kdlab.errors import UserError
 from kdlab.schema.config import RunConfig
 from kdlab.schema.cross_checks import cross_problems
 from kdlab.schema.messages import message
-from kdlab.schema.target_checks import target_problems
+from kdlab.schema.target_checks import misplaced_schedules, target_problems
 
 
 class ConfigError(UserError):
@@ -43,6 +44,11 @@ def read_config(plain: Mapping[str, Any], *, sound: dict[str, Any] | None = None
         problems += [message(detail) for detail in error.errors(include_url=False)]
     problems += target_problems(new) if targets else []
     problems += [f"{key} = {value}: must be a finite number" for key, value in _infinite(new)]
+    misplaced = misplaced_schedules(new)
+    problems = [
+        *misplaced.values(),
+        *(line for line in problems if not any(_speaks_of(line, key) for key in misplaced)),
+    ]
     if config is not None:
         problems += cross_problems(config) if targets else []
     if problems:
@@ -63,6 +69,11 @@ def _infinite(value: Any, *, key: str = "") -> Iterator[tuple[str, float]]:
             yield from _infinite(item, key=f"{key}[{at}]")
     elif isinstance(value, float) and not math.isfinite(value):
         yield key, value
+
+
+def _speaks_of(problem: str, key: str) -> bool:
+    """Whether a problem is one of a key, or of a key below it."""
+    return re.match(rf"((unknown|missing) key )?{re.escape(key)}[. :]", f"{problem} ") is not None
 
 
 def _once(problems: list[str]) -> list[str]:

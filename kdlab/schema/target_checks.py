@@ -1,11 +1,38 @@
 """What a config constructs, against the signatures of its targets: data, networks, optimizers, terms, qualities."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdlab.keys import RESERVED_NAMES
 from kdlab.schema.learning import HARD_LABELS_ALONE, needs_teacher
 from kdlab.targets import spec_errors
+
+SCHEDULES = "kdlab.objectives.schedules."
+
+
+def misplaced_schedules(plain: Mapping[str, Any]) -> dict[str, str]:
+    """Where a schedule stands in the place of a value that does not change during a run: key -> what to do instead."""
+    found = [one for name, part in plain.items() for one in _schedules(part, name)]
+    misplaced = {key: path for key, path in found if not key.startswith("objective.") or key == "objective.terms"}
+    return {key: f"{key}._target_ = '{path}': {_instead(key)}" for key, path in misplaced.items()}
+
+
+def _schedules(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(value, Mapping):
+        return
+    path = value.get("_target_")
+    if isinstance(path, str) and path.startswith(SCHEDULES):
+        yield key, path
+        return
+    for name, item in value.items():
+        yield from _schedules(item, f"{key}.{name}")
+
+
+def _instead(key: str) -> str:
+    part, _, knob = key.rpartition(".optimizer.")
+    if knob == "lr":
+        return f"one number is needed, which {part}.schedule changes (kdlab run {part}/schedule=cosine)"
+    return "no schedule may stand here, but for a weight or a knob of the objective (+schedule@objective.alpha=warm_up)"
 
 
 def target_problems(plain: Mapping[str, Any]) -> list[str]:

@@ -15,8 +15,8 @@ from kdlab.commands.hydra_front import _parse, check_sweep_names
 from kdlab.commands.places import header_comment, names_under, resource
 from kdlab.commands.sweeping import grid_of, of_all_points, planned, sweep_of
 from kdlab.data import Examples
+from kdlab.experiments.objectives import objective_of
 from kdlab.models import build_model
-from kdlab.objectives import Objective
 from kdlab.schema.bookkeeping import EVERY_ARM
 from kdlab.targets import build
 from kdlab.teachers import UNFITTED, Quality, make_teacher
@@ -64,7 +64,7 @@ def test_a_file_opens_with_what_it_is_for_and_a_command_that_parses(path):
             parse_overrides(overrides)
             many = args.multirun or any(one.is_sweep_override() for one in parse_overrides(overrides))
             if not many and name == "run":
-                assert Objective.from_specs(read(overrides).objective.terms).weights()
+                assert objective_of(read(overrides)).weights()
 
 
 OF_ALPHA = ("warm_up", "early_stopped")

@@ -36,6 +36,7 @@ READS = {
     "data/transfer=noise": (["data.transfer.size", "data/transfer", "data.shown.omit"], []),
     "objective=hard_labels data/transfer=pool data.transfer.labels=true": (["data/transfer", "data.transfer.size"], []),
     "objective=hard_labels data/transfer=pool": (["data.shown.labelled"], ["data/transfer", "data.transfer.size"]),
+    "objective=confidence_weighted data/transfer=pool": (["data.shown.labelled"], ["data/transfer"]),
     "objective=hard_labels": (
         ["objective", "objective.terms.hard_labels.label_smoothing", "student.width", "training.steps"],
         ["objective.alpha", "teacher.seed", "teacher/quality", "teacher.training.steps", "teacher.model.width"],

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from kdlab.errors import UserError
 from kdlab.objectives import Objective, one_minus
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -61,3 +63,19 @@ def test_a_term_of_the_user_joins(objective: Callable[..., dict[str, Any]], over
 def test_terms_can_be_chosen(objective: Callable[..., dict[str, Any]]) -> None:
     found = objective("objective/term=[soft_targets]", "objective.alpha=1")
     assert Objective.from_specs(found["terms"]).weights() == {"soft_targets": 1.0}
+
+
+KNOWN = {"${objective.temperature}": 4.0, "${objective.t2_scaling}": True}
+NEVER_RIGHT = [None, {}, [None], {"a": 1}, 10**400, float("nan"), float("inf"), {"_target_": []},
+               {"_target_": "os.system"}, {"_target_": "kdlab.objectives.schedules.linear"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "objective" / "term").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_knob_of_a_term_refuses_what_is_never_right_and_says_where_it_stands(file: Path) -> None:
+    sound = {knob: KNOWN.get(str(value), value) for knob, value in yaml.safe_load(file.read_text()).items()}
+    spec = {**sound, "weight": 1.0}
+    Objective.from_specs({"term": spec}, num_steps=10)
+    for knob in spec:
+        for value in NEVER_RIGHT:
+            with pytest.raises(UserError, match=rf"^(unknown key |missing key )?objective\.terms\.term\.{knob}\b"):
+                Objective.from_specs({"term": {**spec, knob: value}}, num_steps=10)

@@ -67,6 +67,20 @@ def test_a_list_asks_for_each_of_its_layers():
     assert objective.layers["hint.student_layer"] == "s2"
 
 
+@pytest.mark.parametrize("value", [[], None, "last", "", 1, [1], ["all"], [""], [None], {"first": 1}, True])
+def test_several_layers_are_all_or_a_list_of_names(value):
+    spec = {"hint": {"_target_": "test_objectives_layers.compares", "weight": 1, "teacher_layers": value}}
+    with pytest.raises(UserError, match=r"hint\.teacher_layers = .*: all, or a list of at least one layer \(first"):
+        Objective.from_specs(spec)
+
+
+@pytest.mark.parametrize("value", [[], None, "", 1, ["last"], "all", {"first": 1}, False])
+def test_one_layer_is_one_name(value):
+    spec = {"hint": {"_target_": "test_objectives_layers.compares", "weight": 1, "student_layer": value}}
+    with pytest.raises(UserError, match=r"hint\.student_layer = .*: one layer \(first, middle, last, penultimate, the"):
+        Objective.from_specs(spec)
+
+
 @pytest.mark.parametrize(
     ("spec", "shape", "names"),
     [

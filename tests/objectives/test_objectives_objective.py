@@ -177,12 +177,12 @@ def test_needs_are_those_of_terms_that_count() -> None:
 
 def test_effective_terms_leave_out_what_has_weight_zero_and_fill_in_defaults() -> None:
     scratch = {"hard_labels": {"_target_": HARD, "weight": 1.0, "label_smoothing": 0.0}}
-    assert effective_terms(specs(0, 1)) == effective_terms(specs(0.0, 20)) == scratch
-    both = effective_terms(specs(0.9))
+    assert effective_terms(specs(0, 1), num_steps=9) == effective_terms(specs(0.0, 20), num_steps=9) == scratch
+    both = effective_terms(specs(0.9), num_steps=9)
     assert both["soft_targets"] == {"_target_": SOFT, "weight": 0.9, "temperature": 4.0, "t2_scaling": True}
     assert both["hard_labels"]["weight"] == 0.1
     short = {"hard_labels": {"_target_": "kdlab.objectives.hard_labels", "weight": 1}}
-    assert effective_terms(short) == scratch
+    assert effective_terms(short, num_steps=9) == scratch
     assert Objective.from_specs(specs(0.9)).weights() == {"hard_labels": 0.1, "soft_targets": 0.9}
     assert Objective.from_specs(specs(1)).weights() == {"soft_targets": 1.0}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlab.objectives.features.contrastive import Embedding, make_student_embedding
 from kdlab.objectives.features.shapes import feature_of, products, unit
-from kdlab.objectives.marks import count, positive, term
+from kdlab.objectives.marks import Rule, count, positive, term
 from kdlab.objectives.setting import Setting
 from kdlab.objectives.terms import at_least_single
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
@@ -23,6 +23,10 @@ def make_teacher_embedding(
     It does not learn: learned with the student's, both mapped every example to one point within 125 steps.
     """
     return Embedding(setting.teacher[teacher_layer], dimension=dimension).requires_grad_(False)
+
+
+up_to_100 = Rule(lambda value: count.holds(value) and value <= 100, "an integer from 1 to 100", may_change=False)
+"""Orders of the series whose factorials a float can hold."""
 
 
 def correlations(rows: Tensor, *, gamma: float, order: int) -> Tensor:
@@ -39,7 +43,7 @@ def correlations(rows: Tensor, *, gamma: float, order: int) -> Tensor:
     needs=("features.{teacher_layer}",),
     student_needs=("features.{student_layer}",),
     reduction="sum",
-    knobs={"dimension": count, "gamma": positive, "order": count},
+    knobs={"dimension": count, "gamma": positive, "order": up_to_100},
     modules={"student_embedding": make_student_embedding, "teacher_embedding": make_teacher_embedding},
 )
 def correlation_congruence(

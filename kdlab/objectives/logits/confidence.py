@@ -12,7 +12,7 @@ from kdlab.objectives.terms import hard_labels, log_probs, taught_logits
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
 
 
-@term(needs=("logits",), reduction="sum")
+@term(needs=("logits",), reduction="sum", labelled_only=True)
 def confidence_weighted(student: ModelOutput, teacher: TeacherOutput | None, batch: Batch, step: int) -> Tensor:
     """``w CE(labels, student)``, ``w = max_c p_c / sum_rows max_c p_c`` over the labelled rows; p: the teacher's.
 
