@@ -17,7 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from kdlab.commands.grid import Axis, expand, slot_of
+from kdlab.commands.grid import Axis, expand, key_of, slot_of
 from kdlab.commands.planning import Planning
 from kdlab.errors import NonFiniteLossError, UserError, WorkFailedError, nearest
 from kdlab.keys import direction, expected_keys
@@ -67,11 +67,12 @@ class Tuning:
             UserError: naming the override and the arms.
         """
         for line in lines:
-            arms = [arm for arm, axes in self.axes.items() if slot_of(line) in {slot_of(axis.key) for axis in axes}]
+            set_by_line = {slot_of(line), key_of(line)}  # the key of a schedule is the value that it stands for
+            arms = [arm for arm, axes in self.axes.items() if set_by_line & {slot_of(axis.key) for axis in axes}]
             if arms:
                 told = ", ".join(arms[:4]) + (", ..." if len(arms) > 4 else "")
                 raise UserError(
-                    f"{line}: study.tune.space chooses {slot_of(line)} for {told}; change its values there, or leave "
+                    f"{line}: study.tune.space chooses {key_of(line)} for {told}; change its values there, or leave "
                     "the tuning phase out with ~study.tune"
                 )
 

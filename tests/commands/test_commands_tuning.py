@@ -177,6 +177,7 @@ def test_choices_of_other_runs_are_made_anew(two, kdlab, user_conf):
         ("study.tune.space.hot={objective.alpha:['0.5','.50']}", "trains the same networks as 'objective.alpha=0.5'"),
         ("+study.tune.space.labels={objective.alpha:[0.5,1]}", "arm labels: 'objective.alpha=1' trains the same"),
         ("objective.alpha=0.3", "objective.alpha=0.3: study.tune.space chooses objective.alpha for hot"),
+        ("+schedule@objective.alpha=linear", "study.tune.space chooses objective.alpha for hot"),
         ("training.optimizer.lr=0.1,0.2", "chooses training.optimizer.lr for labels, soft"),
         ("study.tune.seeds=1000,1001", "as a list: study.tune.seeds=[1000,1001]"),
         ("study.tune.seeds=[a,b]", "study.tune.seeds"),
