@@ -39,6 +39,7 @@ TWIN_SECTIONS = ("student", "training", "data", "seed")
 TEACHER_SECTIONS = ("teacher", "data", "seed")
 #: Those that concern a teacher that was taught itself: it learns as the student does.
 CHAIN_SECTIONS = (*TEACHER_SECTIONS, "student", "objective", "training")
+CHAIN_KEYS = ("teacher.chain", "teacher.assistants", "teacher.generations")
 #: What of the section ``data`` concerns the student alone.
 OF_THE_STUDENT = ("data.shown", "data.transfer")
 HARD_LABELS = HARD_LABELS_ALONE
@@ -77,6 +78,11 @@ class PlannedRun:
         """Everything that must be there before it, in that order, and itself; each once."""
         runs = [run for source in self.sources for run in source.lineage()]
         return list({run.run_id: run for run in [*runs, self]}.values())
+
+    @property
+    def depth(self) -> int:
+        """How many must be made one after the other before it."""
+        return 1 + max((source.depth for source in self.sources), default=-1)
 
     @property
     def run_id(self) -> str:
@@ -148,7 +154,7 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read
         return _plan_several(config, overrides, read=read)
     if config.teacher.generations == 1:
         first = plan_teacher(first_generation(config, read=read), overrides, read=read)
-        return replace(first, overrides=concerning(CHAIN_SECTIONS, overrides))
+        return replace(first, overrides=concerning((*TEACHER_SECTIONS, "student", "training"), overrides))
     quality = Quality.from_spec(config.teacher.quality)
     transformation = {**quality.transformation, **scaling(config), **_fitted_rows(config, quality)}
     asked = concerning(TEACHER_SECTIONS, overrides)
@@ -202,7 +208,7 @@ def _ensemble(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Pla
     assert config.teacher is not None
     ensemble, shared = config.teacher.ensemble, ("version", "role", "data")
     asked = without(("teacher.ensemble", "teacher.seed"), _without_scaling(overrides))
-    found = [plan_teacher(member, (*asked, *told), read=read) for member, told in members(config, read=read)]
+    found = [plan_teacher(one.config, (*asked, *one.overrides), read=read) for one in members(config, read=read)]
     alike = {member.run_id for member in found}
     if len(alike) < len(found):
         names = list(ensemble.members)
@@ -227,8 +233,7 @@ def _taught(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Plann
     Its identity has the teacher that learned from labels, and the models in between: all else of these is its own.
     """
     assert config.teacher is not None
-    chain = ("teacher.assistants", "teacher.generations")
-    asked = (*without(chain, _without_scaling(overrides)), *chain_before(config))
+    asked = (*without(CHAIN_KEYS, _without_scaling(overrides)), *chain_before(config))
     pupil = as_student(config, read=read)
     teacher = plan_teacher(pupil, asked, read=read)
     first, between = teacher.identity_config, list[Any]()

@@ -7,7 +7,7 @@ student stands for the last of them.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdlab.errors import UserError
 from kdlab.schema.config import RunConfig
@@ -55,6 +55,16 @@ def teacher_recipe(config: RunConfig) -> TrainingConfig:
     return config.shown_training() if config.teacher.is_taught else config.teacher.effective_training()
 
 
+def word_of(teacher: TeacherConfig) -> str:
+    """What a teacher is called: its quality, and what it is where there are several."""
+    name, ensemble = str(teacher.quality["name"]), teacher.ensemble
+    if ensemble.is_one:
+        return f"{name}, ensemble of {len(ensemble.members) or ensemble.count}"
+    if teacher.assistants:
+        return f"{name}, assistant {list(teacher.assistants)[-1]}"
+    return f"{name}, generation {teacher.generations - 1}" if teacher.generations else name
+
+
 # --- an ensemble ------------------------------------------------------------------------------------------------------
 
 
@@ -69,8 +79,16 @@ def member_seed(seed: int, number: int) -> int:
     return seed + number * MEMBER_SEEDS
 
 
-def members(config: RunConfig, *, read: Read = read_config) -> list[tuple[RunConfig, tuple[str, ...]]]:
-    """The config of every member of an ensemble, and the overrides that make it of the teacher's config.
+class Member(NamedTuple):
+    """A member of an ensemble: its config, the overrides that make it of the teacher's, and where it is told apart."""
+
+    config: RunConfig
+    overrides: tuple[str, ...]
+    key: str
+
+
+def members(config: RunConfig, *, read: Read = read_config) -> list[Member]:
+    """The members of an ensemble.
 
     Raises:
         UserError: what a member has of its own is wrong, by its key.
@@ -87,7 +105,7 @@ def members(config: RunConfig, *, read: Read = read_config) -> list[tuple[RunCon
         member = _read(config, {"teacher": teacher}, read, named={"teacher.": key})
         if not (quality := quality_of(member)).is_network:
             raise UserError(f"{key}quality.name = '{quality.name}': the control is no network that could be a member")
-        found.append((member, told))
+        found.append(Member(member, told, key))
     return found
 
 
@@ -105,6 +123,24 @@ def _entries(teacher: TeacherConfig) -> list[tuple[str, int, MemberConfig]]:
 # --- a chain ----------------------------------------------------------------------------------------------------------
 
 
+OF_GENERATION_0 = {"teacher.model": "student", "teacher.training": "training"}
+
+
+def configs_behind(config: RunConfig) -> list[tuple[RunConfig, Mapping[str, str]]]:
+    """The configs of the networks behind a teacher that is no single network, and what their keys are called.
+
+    Of a chain it is that in which its last network is the student, whose own teacher may have a chain behind it.
+    """
+    teacher = config.teacher
+    if teacher is None:
+        return []
+    if teacher.ensemble.is_one:
+        return [(member.config, {"teacher.": member.key}) for member in members(config)]
+    if teacher.generations == 1:
+        return [(first_generation(config), OF_GENERATION_0)]
+    return [(as_student(config), _of_last(teacher))] if teacher.is_taught else []
+
+
 def as_student(config: RunConfig, *, read: Read = read_config) -> RunConfig:
     """The config in which the last network of a chain, which teaches the student, is the student itself.
 
@@ -113,20 +149,25 @@ def as_student(config: RunConfig, *, read: Read = read_config) -> RunConfig:
     """
     assert config.teacher is not None
     teacher = {**config.plain["teacher"], **dict.fromkeys(ON_TOP)}
-    *earlier, last = config.teacher.assistants or [""]
+    *earlier, _ = config.teacher.assistants or [""]
     if config.teacher.assistants:
         teacher["assistants"] = {name: config.teacher.assistants[name] for name in earlier}
     else:
         teacher["generations"] = config.teacher.generations - 1
     changes = {"student": teaching_model(config), "teacher": teacher}
-    return _read(config, changes, read, named={"student.": f"teacher.assistants.{last}."} if last else {})
+    return _read(config, changes, read, named=_of_last(config.teacher))
+
+
+def _of_last(teacher: TeacherConfig) -> dict[str, str]:
+    """What the keys of the last network of a chain are called, which stands where the student stands."""
+    return {"student": f"teacher.assistants.{list(teacher.assistants)[-1]}"} if teacher.assistants else {}
 
 
 def first_generation(config: RunConfig, *, read: Read = read_config) -> RunConfig:
     """The config of generation 0 as a plain teacher: the student's architecture and recipe, on labels."""
     recipe = {**config.plain["training"], "views": 0}
     teacher = {**_without_several(config.plain["teacher"]), "model": config.student, "training": recipe}
-    return _read(config, {"teacher": teacher}, read, named={})
+    return _read(config, {"teacher": teacher}, read, named=OF_GENERATION_0)
 
 
 def chain_before(config: RunConfig) -> tuple[str, ...]:
@@ -182,10 +223,15 @@ def _read(config: RunConfig, changes: Mapping[str, Any], read: Read, *, named: M
     try:
         return read({**config.plain, **changes})
     except UserError as error:
-        lines = str(error).splitlines()
-        for inside, known in named.items():
-            lines = [known + line.removeprefix(inside) if line.startswith(inside) else line for line in lines]
-        raise UserError("\n".join(lines)) from error
+        raise told_as(error, named) from error
+
+
+def told_as(error: UserError, named: Mapping[str, str]) -> UserError:
+    """An error of a config that kdlab made of the user's, whose keys are those that the user knows."""
+    lines = str(error).splitlines()
+    for inside, known in named.items():
+        lines = [known + line.removeprefix(inside) if line.startswith(inside) else line for line in lines]
+    return UserError("\n".join(lines))
 
 
 def _lines(key: str, value: Any) -> tuple[str, ...]:

@@ -27,7 +27,14 @@ from kdlab.experiments.lab import Lab, cache_dir, device_of, say
 from kdlab.experiments.latency import latency_of
 from kdlab.experiments.plan import PlannedRun, fitted_to_rows, scaling, teacher_terms
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
-from kdlab.experiments.several import generation_seed, is_several, members, quality_of, teacher_recipe, teaching_model
+from kdlab.experiments.several import (
+    generation_seed,
+    members,
+    quality_of,
+    teacher_recipe,
+    teaching_model,
+    word_of,
+)
 from kdlab.experiments.transfer import kept_rows, rows_of
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective
@@ -166,7 +173,7 @@ def untrained_teacher(config: RunConfig, dataset: Dataset) -> Teacher:
     """The teacher of a config with weights that nobody trained: for what is only tried, or timed."""
     assert config.teacher is not None
     if config.teacher.ensemble.is_one:
-        combined = combined_by(config, [untrained_teacher(member, dataset) for member, _ in members(config)])
+        combined = combined_by(config, [untrained_teacher(member.config, dataset) for member in members(config)])
         return _on_top(config, combined, dataset, fitted=UNFITTED)
     network = build_teacher_network(config, dataset) if quality_of(config).needs_network else None
     return put_together(config, network, dataset, fitted=UNFITTED)
@@ -223,14 +230,16 @@ def training_set(config: RunConfig, examples: Examples, dataset: Dataset) -> Exa
 def build_teacher_network(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The architecture of what teaches, initialised from the stream (teacher, init, seed, generation).
 
-    An ensemble has networks of its members' configs; here it has the one that they share.
+    The networks of an ensemble, side by side, are those that are timed; its members have streams of their own.
     """
     assert config.teacher is not None
     shape: dict[str, Any] = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
-    taught, model = config.teacher.is_taught, None if config.teacher.ensemble.is_one else teaching_model(config)
-    seed = generation_seed(config) if taught else stream_seed("teacher", "init", config.teacher.seed)
+    model, seed = teaching_model(config), stream_seed("teacher", "init", config.teacher.seed)
+    assert model is not None
+    if config.teacher.is_taught:
+        seed = generation_seed(config)
     key = "teacher.assistants" if config.teacher.assistants else "teacher.model"
-    network = build_model(model or config.teacher.model, **shape, seed_value=seed, key=key)
+    network = build_model(model, **shape, seed_value=seed, key=key)
     check_model(network, **shape, key=key)
     return network
 
@@ -431,7 +440,7 @@ def _measured(
     )
     accuracy = assessment.metrics.get("validation/accuracy")
     shown = "" if accuracy is None or network is None else f": validation accuracy {accuracy:.4f}"
-    say(f"  teacher {planned.run_id} ({_word(config)}){shown}")
+    say(f"  teacher {planned.run_id} ({word_of(config.teacher)}){shown}")
     return Measured(assessment, {"dark_knowledge": _dark_knowledge(predictions, config, dataset, network)})
 
 
@@ -455,15 +464,6 @@ def _of_parent(parent: RunRecord | None, config: RunConfig) -> dict[str, float |
     """The accuracy of the trained network behind a transformed teacher, on the sets that are measured."""
     keys = [key for key in PARENT_KEYS if key.split("/")[0] in config.evaluation.sets]
     return {key: None if parent is None else parent.metrics.get(key.replace("parent_", "")) for key in keys}
-
-
-def _word(config: RunConfig) -> str:
-    """What a teacher is called when it is done: its quality, and what it is where there are several."""
-    assert config.teacher is not None
-    name, ensemble = str(config.teacher.quality["name"]), config.teacher.ensemble
-    if ensemble.is_one:
-        return f"{name}, ensemble of {len(ensemble.members) or ensemble.count}"
-    return f"{name}, taught by another" if config.teacher.is_taught else name
 
 
 def _reasons(network: nn.Module | None, parent: RunRecord | None, *, is_ensemble: bool = False) -> dict[str, str]:

@@ -160,7 +160,12 @@ def _askers(runs: Sequence[Line]) -> dict[str, list[dict[str, Any]]]:
     """Run id of a twin or teacher -> the memberships of the students that refer to it."""
     askers: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        for other in (run.get("twin"), (run.get("teacher") or {}).get("id"), run.get("parent")):
+        for other in (
+            run.get("twin"),
+            (run.get("teacher") or {}).get("id"),
+            run.get("parent"),
+            *run.get("ensemble", ()),
+        ):
             if other:
                 askers.setdefault(other, []).extend(run["members"])
     return askers

@@ -81,7 +81,8 @@ def confidence_weights(logits: Tensor) -> Tensor:
     """
     log_probs = logits.log_softmax(-1)
     entropy = torch.special.entr(log_probs.exp()).sum(-1)
-    return (1.0 - entropy.softmax(0)) / (len(logits) - 1)
+    weights: Tensor = (1.0 - entropy.softmax(0)) / (len(logits) - 1)
+    return weights
 
 
 COMBINATIONS: Mapping[str, Combination] = {
