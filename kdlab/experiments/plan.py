@@ -190,6 +190,7 @@ def _plan_several(config: RunConfig, overrides: Sequence[str], *, read: Read) ->
     else:
         whole = (_ensemble if config.teacher.ensemble.is_one else _taught)(config, overrides, read=read)
     asked = concerning(CHAIN_SECTIONS if config.teacher.is_taught else TEACHER_SECTIONS, overrides)
+    asked = without(("student",), asked) if config.teacher.assistants else asked
     if not config.teacher.is_taught:
         asked = asked if "rows" in transformation else without(OF_THE_STUDENT, asked)
         tempered = config.teacher.ensemble.reads_temperature or _reads_temperature(transformation)

@@ -101,8 +101,8 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
                 lambda: _try_teacher(config, lab, augmented=augmented),
             )
         )
-        for one, named in behind:
-            checks += [(text, partial(_named, check, named)) for text, check in _checks(one, lab)]
+        for one, keys in behind:
+            checks += [(text, partial(_named, check, keys)) for text, check in _checks(one, lab)]
     networks = {"student": config.student, "teacher": known}
     wanted = canonical_json({**data, **networks, "terms": config.objective.terms})
     checks.append((wanted, lambda: _try_features(config, lab)))
