@@ -16,6 +16,7 @@ from typing import Any
 from kdlab.records.identity import without_neutral
 from kdlab.reporting.compact import Line, override_key
 from kdlab.reporting.intervals import Seeds
+from kdlab.reporting.lineage import is_taught, several_word
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
@@ -198,8 +199,11 @@ def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], 
     if role == "scratch":  # it belongs to points whose teacher and objective it does not have
         knobs = {name: value for name, value in knobs.items() if not TAUGHT_KEYS.match(name)}
     if role == "teacher":
-        tempered = any(name.endswith(".temperature") for name in flatten(json.loads(signature)))
-        knobs = {name: value for name, value in knobs.items() if _of_teacher(name, tempered=tempered)}
+        told = flatten(json.loads(signature))
+        tempered = any(name.endswith(".temperature") for name in told)
+        knobs = {
+            name: value for name, value in knobs.items() if is_taught(told) or _of_teacher(name, tempered=tempered)
+        }
     arms = {arm} if role == "student" else {member.get("arm") for _, member in mine}
     finished = sorted((run for run in runs if run["status"] == "finished"), key=lambda run: str(run["run_id"]))
     quality = quality_of(runs[0]) if role == "student" else None
@@ -301,7 +305,8 @@ def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header
         implied -= set((header.get("tune") or {}).get(group.arms[0] if group.arms else "", ()))
     knobs = ", ".join(f"{names[key]}={group.knobs[key]}" for key in varied if key in group.knobs and key not in implied)
     if group.role == "teacher":
-        return f"teacher, {group.quality}" if group.quality and group.quality != "standard" else "teacher"
+        word = several_word(group.identity) or "teacher"
+        return f"{word}, {group.quality}" if group.quality and group.quality != "standard" else word
     head = "scratch" if group.role == "scratch" else (group.arms[0] if group.arms else "")
     if not head and group.quality == "uniform" and "uniform" not in knobs:
         head = "uniform"

@@ -15,10 +15,12 @@ from kdlab.reporting.aggregate import Comparison, ResultRow, Summary
 from kdlab.reporting.groups import Group, rerun_command
 from kdlab.reporting.intervals import Interval
 from kdlab.reporting.keys import LABELS
+from kdlab.reporting.lineage import has_several_teachers
 
 MAIN_METRICS = ("test/accuracy", "test/ece", "ood/mean_gap", "test/agreement", "latency/p50_ms", "latency/p99_ms")
 MOST_SLICE_COLUMNS = 4
 NOTHING = "–"
+TEACHER_COST = "cost/teacher_train_seconds"
 TEXT_COLUMNS = {"Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"}
 
 
@@ -167,12 +169,14 @@ def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | No
     kinds = [kind for kind in ("scratch", "uniform") if any(row.against(kind) for row in chosen)]
     retained = any(row.retained for row in chosen)
     failed = any(row.group.failed for row in chosen)
+    several = any(has_several_teachers(row.group.identity) for row in chosen)  # then what they cost tells arms apart
     columns = ["Setting", "n", *([] if not failed else ["Failed"])]
     for metric in used:
         columns.append(LABELS[metric])
         columns += ["Retained"] if metric == "test/accuracy" and retained else []
     for kind in kinds:
         columns += [f"Δ accuracy to {kind}", "Verdict"]
+    columns += ["Teacher training (s)"] if several else []
     best = summary.best(data)
     cells, records = [], []
     for row in chosen:
@@ -190,6 +194,10 @@ def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | No
             against = row.against(kind)
             line += [show_difference(_difference(against, "test/accuracy")), _verdict(against, "test/accuracy")]
             record |= _compared(kind, against)
+        if several:
+            cost = summary.interval_of(row.group, TEACHER_COST)
+            line.append(NOTHING if cost is None else f"{cost.estimate:.1f}")
+            record |= parts(TEACHER_COST, cost)
         cells.append(line)
         records.append(record)
     commands = [rerun_command(row.group, header=summary.header) for row in chosen]
