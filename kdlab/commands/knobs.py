@@ -53,7 +53,7 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
     if key == "objective.temperature" and teaches and _teacher_reads_temperature(raw):
         return True
     if kind == "teacher" and section in _sections_unread_by_teacher(raw):
-        return False
+        return _combines_tempered(raw) and _says_temperature(key, named)
     if section == "data" and rest.split(".")[0] == "shift":
         return teaches and _takes(raw, "shift", parts=("data",))
     if section == "data" and rest.split(".")[0] in ("shown", "transfer"):
@@ -149,12 +149,20 @@ def _teacher_reads_temperature(raw: Mapping[str, Any]) -> bool:
     if not isinstance(teacher, Mapping):
         return False
     named = "objective.temperature" in references(teacher, ("teacher",))
-    return teacher.get("match_entropy") is not None or named or _combines_tempered(teacher)
+    return teacher.get("match_entropy") is not None or named
 
 
-def _combines_tempered(teacher: Mapping[str, Any]) -> bool:
+def _says_temperature(key: str, named: Collection[str]) -> bool:
+    """Whether a key says at which temperature the terms show targets: which terms there are, or their temperatures."""
+    of_terms = key.startswith("objective.terms.") or _is_named(key, named)
+    return key in (OBJECTIVE, "objective.term") or (key.endswith(".temperature") and of_terms)
+
+
+def _combines_tempered(raw: Mapping[str, Any]) -> bool:
+    """Whether the teacher is an ensemble of what its members say at the temperature of the student's targets."""
     from kdlab.teachers.combining import COMBINATIONS
 
+    teacher = raw.get("teacher") or {}
     combination = COMBINATIONS.get(str((teacher.get("ensemble") or {}).get("combination")))
     return _is_ensemble(teacher) and combination is not None and combination.reads_temperature
 

@@ -22,6 +22,7 @@ from kdlab.experiments.several import (
     first_generation,
     is_several,
     members,
+    of_chain,
     quality_of,
     teaching_model,
 )
@@ -193,8 +194,9 @@ def _plan_several(config: RunConfig, overrides: Sequence[str], *, read: Read) ->
     asked = without(("student",), asked) if config.teacher.assistants else asked
     if not config.teacher.is_taught:
         asked = asked if "rows" in transformation else without(OF_THE_STUDENT, asked)
-        tempered = config.teacher.ensemble.reads_temperature or _reads_temperature(transformation)
-        asked += _temperature_in(overrides) if tempered else ()
+        asked += _temperature_in(overrides) if _reads_temperature(transformation) else ()
+        asked += _what_shows_targets(overrides) if config.teacher.ensemble.reads_temperature else ()
+        asked = tuple(dict.fromkeys(asked))
     return replace(whole, overrides=asked)
 
 
@@ -204,19 +206,24 @@ def _ensemble(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Pla
     Members that differ in their seeds stand for each other: the first and their number tell all of them.
 
     Raises:
-        UserError: two of its members are the same network.
+        UserError: two of its members are the same network, or the temperature is needed and there is no one.
     """
     assert config.teacher is not None
     ensemble, shared = config.teacher.ensemble, ("version", "role", "data")
     asked = without(("teacher.ensemble", "teacher.seed"), _without_scaling(overrides))
     found = [plan_teacher(one.config, (*asked, *one.overrides), read=read) for one in members(config, read=read)]
+    shown = config.objective.shown_temperature
+    if ensemble.reads_temperature and shown is None:
+        raise UserError(
+            f"teacher.ensemble.combination = '{ensemble.combination}': this objective has no one temperature"
+        )
     alike = {member.run_id for member in found}
     if len(alike) < len(found):
         names = list(ensemble.members)
         raise UserError(f"teacher.ensemble.members = {names}: {len(found)} names of {len(alike)} different teachers")
     own = [{name: item for name, item in one.identity_config.items() if name not in shared} for one in found]
     told = {"members": own} if ensemble.members else {"member": own[0], "count": ensemble.count}
-    at = {"temperature": config.objective.fixed_temperature} if ensemble.reads_temperature else {}
+    at = {"temperature": shown} if ensemble.reads_temperature else {}
     seeds = [seed for one in found if (seed := one.seeds["teacher"]) is not None]
     drawn = [config.teacher.seed] if ensemble.combination == "random" else seeds[:1]
     described = {
@@ -232,10 +239,15 @@ def _taught(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Plann
     """The last network of a chain: a student of the one before it, with a teacher's seed.
 
     Its identity has the teacher that learned from labels, and the models in between: all else of these is its own.
+
+    Raises:
+        UserError: the objective learns nothing from a teacher.
     """
     assert config.teacher is not None
     asked = (*without(CHAIN_KEYS, _without_scaling(overrides)), *chain_before(config))
     pupil = as_student(config, read=read)
+    if not pupil.objective.taught_terms:
+        raise UserError(f"teacher.{of_chain(config.teacher)}: no term of the objective learns from a teacher")
     teacher = plan_teacher(pupil, asked, read=read)
     first, between = teacher.identity_config, list[Any]()
     if teacher.taught_by is not None:
@@ -251,6 +263,12 @@ def _without_scaling(overrides: Sequence[str]) -> tuple[str, ...]:
 
 def _temperature_in(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(line for line in overrides if line.lstrip("+").startswith("objective.temperature="))
+
+
+def _what_shows_targets(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that say at which temperature the terms show targets: which terms, and their temperatures."""
+    keys = [(line, re.split(r"[=@]", line.lstrip("+~"))[0]) for line in concerning(("objective",), overrides)]
+    return tuple(line for line, key in keys if key in ("objective", "objective/term") or key.endswith(".temperature"))
 
 
 def scaling(config: RunConfig) -> dict[str, Any]:

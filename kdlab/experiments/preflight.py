@@ -14,7 +14,7 @@ from kdlab.experiments.bias_correction import check_correctable
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
 from kdlab.experiments.plan import plan
-from kdlab.experiments.several import configs_behind, quality_of, told_as
+from kdlab.experiments.several import configs_behind, is_several, quality_of, told_as
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, training_set, untrained_teacher
@@ -89,7 +89,7 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
     trainer, recipes = config.trainer, {"training": config.shown_training()}
     teacher = config.teacher
     known = {} if teacher is None else teacher.model_dump(exclude={"seed", "training", "cache"})
-    if teacher is not None and _has_network(config):
+    if teacher is not None and _has_network(config) and not (is_several(config) and not config.objective.taught_terms):
         behind = configs_behind(config)
         if not behind and quality_of(config).trained:
             recipes["teacher.training"] = teacher.effective_training()

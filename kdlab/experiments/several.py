@@ -6,6 +6,7 @@ student stands for the last of them.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -49,6 +50,16 @@ def teaching_model(config: RunConfig) -> Spec | None:
     return config.student if teacher.generations else teacher.model
 
 
+def of_chain(teacher: TeacherConfig) -> str:
+    """The key and the value that make a chain of a teacher."""
+    return f"assistants = {list(teacher.assistants)}" if teacher.assistants else f"generations = {teacher.generations}"
+
+
+def last_assistant(teacher: TeacherConfig) -> str:
+    """The name of the assistant that teaches the student; empty where there is none."""
+    return list(teacher.assistants)[-1] if teacher.assistants else ""
+
+
 def teacher_recipe(config: RunConfig) -> TrainingConfig:
     """The recipe by which the network that teaches is trained: its own, or the student's where it is taught."""
     assert config.teacher is not None
@@ -61,7 +72,7 @@ def word_of(teacher: TeacherConfig) -> str:
     if ensemble.is_one:
         return f"{name}, ensemble of {len(ensemble.members) or ensemble.count}"
     if teacher.assistants:
-        return f"{name}, assistant {list(teacher.assistants)[-1]}"
+        return f"{name}, assistant {last_assistant(teacher)}"
     return f"{name}, generation {teacher.generations - 1}" if teacher.generations else name
 
 
@@ -160,7 +171,7 @@ def as_student(config: RunConfig, *, read: Read = read_config) -> RunConfig:
 
 def _of_last(teacher: TeacherConfig) -> dict[str, str]:
     """What the keys of the last network of a chain are called, which stands where the student stands."""
-    return {"student": f"teacher.assistants.{list(teacher.assistants)[-1]}"} if teacher.assistants else {}
+    return {"student": f"teacher.assistants.{last}"} if (last := last_assistant(teacher)) else {}
 
 
 def first_generation(config: RunConfig, *, read: Read = read_config) -> RunConfig:
@@ -230,7 +241,9 @@ def told_as(error: UserError, named: Mapping[str, str]) -> UserError:
     """An error of a config that kdlab made of the user's, whose keys are those that the user knows."""
     lines = str(error).splitlines()
     for inside, known in named.items():
-        lines = [known + line.removeprefix(inside) if line.startswith(inside) else line for line in lines]
+        lines = [
+            re.sub(rf"^((?:unknown key |missing key )?){re.escape(inside)}", rf"\g<1>{known}", line) for line in lines
+        ]
     return UserError("\n".join(lines))
 
 

@@ -28,11 +28,14 @@ from kdlab.experiments.latency import latency_of
 from kdlab.experiments.plan import PlannedRun, fitted_to_rows, scaling, teacher_terms
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.experiments.several import (
+    Member,
     generation_seed,
+    last_assistant,
     members,
     quality_of,
     teacher_recipe,
     teaching_model,
+    told_as,
     word_of,
 )
 from kdlab.experiments.transfer import kept_rows, rows_of
@@ -166,17 +169,24 @@ def combined_by(config: RunConfig, members: Sequence[Teacher]) -> Teacher:
     combination = config.teacher.ensemble.combination
     if combination == RANDOM:
         return RandomMember(members, seed=config.teacher.seed)
-    return EnsembleTeacher(members, combination=combination, temperature=config.objective.fixed_temperature)
+    return EnsembleTeacher(members, combination=combination, temperature=config.objective.shown_temperature)
 
 
 def untrained_teacher(config: RunConfig, dataset: Dataset) -> Teacher:
     """The teacher of a config with weights that nobody trained: for what is only tried, or timed."""
     assert config.teacher is not None
     if config.teacher.ensemble.is_one:
-        combined = combined_by(config, [untrained_teacher(member.config, dataset) for member in members(config)])
+        combined = combined_by(config, [_untrained_member(member, dataset) for member in members(config)])
         return _on_top(config, combined, dataset, fitted=UNFITTED)
     network = build_teacher_network(config, dataset) if quality_of(config).needs_network else None
     return put_together(config, network, dataset, fitted=UNFITTED)
+
+
+def _untrained_member(member: Member, dataset: Dataset) -> Teacher:
+    try:
+        return untrained_teacher(member.config, dataset)
+    except UserError as error:
+        raise told_as(error, {"teacher.": member.key}) from error
 
 
 def put_together(
@@ -238,7 +248,7 @@ def build_teacher_network(config: RunConfig, dataset: Dataset) -> nn.Module:
     assert model is not None
     if config.teacher.is_taught:
         seed = generation_seed(config)
-    key = "teacher.assistants" if config.teacher.assistants else "teacher.model"
+    key = f"teacher.assistants.{last}" if (last := last_assistant(config.teacher)) else "teacher.model"
     network = build_model(model, **shape, seed_value=seed, key=key)
     check_model(network, **shape, key=key)
     return network

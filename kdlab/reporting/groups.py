@@ -227,7 +227,8 @@ def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], 
 
 def _of_teacher(name: str, *, tempered: bool) -> bool:
     """Whether an override concerns a teacher; T does where its targets are made for one (virtual, match_entropy)."""
-    return OF_TEACHER_KEYS.match(name) is not None or (tempered and name == "objective.temperature")
+    shows = name in ("objective", "objective/term") or name.endswith(".temperature")
+    return OF_TEACHER_KEYS.match(name) is not None or (tempered and shows)
 
 
 def _common(points: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -231,15 +231,46 @@ class ObjectiveConfig(BaseModel):
         """T, where it is one number from the first step to the last."""
         return None if isinstance(self.temperature, Mapping) else self.temperature
 
+    @property
+    def taught_terms(self) -> dict[str, Spec]:
+        """The terms that count and ask for a teacher, with all of their knobs.
+
+        Raises:
+            UserError: a term has a target that is none.
+        """
+        from kdlab.objectives import effective_terms
+
+        return {name: term for name, term in effective_terms(self.terms).items() if needs_teacher(term)}
+
+    @property
+    def shown_temperature(self) -> float | None:
+        """The one temperature at which the terms show what a teacher says; None where there is none, or more than one.
+
+        It is what stands in the terms, of which ``temperature`` may be read by none.
+        """
+        taught = self.taught_terms.values()
+        found = [term["temperature"] for term in taught if "temperature" in term and "logits" in teacher_needs(term)]
+        one = found[0] if found and all(item == found[0] for item in found) else None
+        return one if isinstance(one, int | float) else None
+
 
 def needs_teacher(term: Mapping[str, Any]) -> bool:
     """Whether a term's function asks for a teacher's outputs, whatever its weight."""
-    from kdlab.targets import resolve
-
     try:
-        return bool(getattr(resolve(str(term.get("_target_"))), "needs", ()))
+        return bool(teacher_needs(term))
     except UserError:
         return False  # reported by the check of the targets
+
+
+def teacher_needs(term: Mapping[str, Any]) -> frozenset[str]:
+    """What a term's function asks of a teacher: ``logits``, or features by the knobs that name them.
+
+    Raises:
+        UserError: its target is no import path of anything.
+    """
+    from kdlab.targets import resolve
+
+    return frozenset(getattr(resolve(str(term.get("_target_"))), "needs", ()))
 
 
 def reads_unlabelled(term: Mapping[str, Any]) -> bool:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kdlab.errors import UserError
 from kdlab.schema.config import RunConfig
-from kdlab.schema.learning import TeacherConfig, needs_teacher
+from kdlab.schema.learning import TeacherConfig, teacher_needs
 
 MEMBER_SEEDS = 1_000_000
 """How far the seeds of two members of an ensemble are apart: no unit has a seed as large."""
@@ -32,7 +33,7 @@ def _kinds_problems(teacher: TeacherConfig) -> list[str]:
     told = [line for line, is_given in given.items() if is_given]
     problems = []
     if len(told) > 1:
-        problems.append(f"{told[0]} beside {told[1]}: ensembles and chains do not go together; set one of them")
+        problems.append(f"{told[0]} beside {told[1]}: a teacher is one or the other; set one of them")
     quality = Quality.from_spec(teacher.quality)
     if told and not quality.is_network:
         allowed = "the control is no network that could be one of several teachers; leave one of them out"
@@ -63,10 +64,17 @@ def _combination_problems(config: RunConfig, teacher: TeacherConfig) -> list[str
     """A combination without the temperature it needs, or one that answers anew for each batch where that cannot be."""
     combination = teacher.ensemble.combination
     key = f"teacher.ensemble.combination = '{combination}'"
-    teaches = any(needs_teacher(term) for term in config.objective.terms.values())
-    if teaches and teacher.ensemble.reads_temperature and config.objective.fixed_temperature is None:
-        told = "one objective.temperature is needed, at which the student sees the targets"
-        return [f"{key}: {told}; probabilities_then_temper and logits need none"]
+    try:
+        taught = config.objective.taught_terms
+    except (UserError, KeyError):
+        return []  # reported by the check of the targets
+    deeper = [name for name, term in taught.items() if set(teacher_needs(term)) - {"logits"}]
+    if deeper:
+        told = "an ensemble gives logits alone, and this term reads layers of its teacher; one teacher is needed"
+        return [f"objective.terms.{name} beside teacher.ensemble: {told}" for name in deeper]
+    if taught and teacher.ensemble.reads_temperature and config.objective.shown_temperature is None:
+        told = "the terms of the objective have no one temperature at which the student sees the targets"
+        return [f"{key}: {told}; probabilities_then_temper, logits and random need none"]
     if combination != "random":
         return []
     found = {f"teacher.{name} = {value}": value is not None for name, value in _scales(teacher).items()}
