@@ -296,7 +296,7 @@ def test_a_link_that_fails_fails_what_it_would_have_taught_and_nothing_else(benc
 
 
 def _chains(**changes):
-    long = {**QUICK, "teacher__generations": 2, "training__steps": 400, "trainer__validate_every_epochs": 10}
+    long = {**QUICK, "teacher__generations": 2, "training__steps": 60}
     return [plan(config(**long, **changes, seed=seed, teacher__seed=seed)) for seed in (0, 1)]
 
 
