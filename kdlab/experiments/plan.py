@@ -28,7 +28,7 @@ from kdlab.experiments.several import (
 )
 from kdlab.experiments.transfer import rows_identity, shown_identity, transfer_identity
 from kdlab.objectives import effective_terms
-from kdlab.records.identity import TRAINING_VERSION, identity, run_id
+from kdlab.records.identity import TRAINING_VERSION, identity, run_id, without_neutral
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import HARD_LABELS_ALONE, DataConfig, TeacherConfig, TrainingConfig, needs_teacher
 from kdlab.schema.reading import read_config
@@ -221,7 +221,8 @@ def _ensemble(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Pla
     if len(alike) < len(found):
         names = list(ensemble.members)
         raise UserError(f"teacher.ensemble.members = {names}: {len(found)} names of {len(alike)} different teachers")
-    own = [{name: item for name, item in one.identity_config.items() if name not in shared} for one in found]
+    whole = [without_neutral(one.identity_config) for one in found]  # what is added later stays out of them too
+    own = [{name: item for name, item in one.items() if name not in shared} for one in whole]
     told = {"members": own} if ensemble.members else {"member": own[0], "count": ensemble.count}
     at = {"temperature": shown} if ensemble.reads_temperature else {}
     seeds = [seed for one in found if (seed := one.seeds["teacher"]) is not None]
@@ -249,7 +250,7 @@ def _taught(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Plann
     if not pupil.objective.taught_terms:
         raise UserError(f"teacher.{of_chain(config.teacher)}: no term of the objective learns from a teacher")
     teacher = plan_teacher(pupil, asked, read=read)
-    first, between = teacher.identity_config, list[Any]()
+    first, between = without_neutral(teacher.identity_config), list[Any]()
     if teacher.taught_by is not None:
         first, between = first["teacher"], [*first["between"], first["model"]]
     seeds = {"teacher": config.teacher.seed, "data": config.data.seed}

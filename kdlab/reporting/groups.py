@@ -16,7 +16,7 @@ from typing import Any
 from kdlab.records.identity import without_neutral
 from kdlab.reporting.compact import Line, override_key
 from kdlab.reporting.intervals import Seeds
-from kdlab.reporting.lineage import is_taught, several_word
+from kdlab.reporting.lineage import is_taught, of_teacher, several_word
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
@@ -315,7 +315,10 @@ def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header
 
 
 def _differences(groups: Sequence[Group]) -> list[str]:
-    """For every group the identity keys in which these groups differ, as ``key=value``."""
+    """What tells groups apart: how many taught them, else the identity keys in which they differ, as ``key=value``."""
+    words = [several_word(of_teacher(group.identity)) for group in groups]
+    if any(words) and len(set(words)) == len(groups):
+        return [word or "one teacher" for word in words]
     keys = sorted({key for group in groups for key in group.identity})
     differing = [key for key in keys if len({group.identity.get(key) for group in groups}) > 1]
     names = short_names(differing)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 PARENT, TEACHER = "parent.", "teacher."
+SCALES = ("logit_scale", "match_entropy")
 SEVERAL_KEYS = ("ensemble.combination", "between")
 """One of them stands in the identity of an ensemble, or of a teacher that was taught itself."""
 
@@ -21,13 +22,20 @@ def several_word(identity: Mapping[str, str]) -> str:
     'generation 2'
     """
     own = {key.removeprefix(PARENT): value for key, value in identity.items()}
-    if "ensemble.combination" in own:
-        count = own.get("ensemble.count") or len(json.loads(own["ensemble.members"]))
-        return f"ensemble of {count}, {own['ensemble.combination']}"
-    if "between" not in own:
+    if not set(SEVERAL_KEYS) & set(own):
         return ""
-    number = len(json.loads(own["between"])) + 1
-    if _model(own, "") == _model(own, TEACHER):
+    scaled = any(key.split(".")[0] in SCALES for key in identity)
+    return (_ensemble if "ensemble.combination" in own else _link)(own) + (", scaled" if scaled else "")
+
+
+def _ensemble(identity: Mapping[str, str]) -> str:
+    count = identity.get("ensemble.count") or len(json.loads(identity["ensemble.members"]))
+    return f"ensemble of {count}, {identity['ensemble.combination']}"
+
+
+def _link(identity: Mapping[str, str]) -> str:
+    number = len(json.loads(identity["between"])) + 1
+    if _model(identity, "") == _model(identity, TEACHER):
         return f"generation {number}"
     return "assistant" if number == 1 else f"assistant {number}"
 
@@ -39,7 +47,12 @@ def is_taught(identity: Mapping[str, str]) -> bool:
 
 def has_several_teachers(identity: Mapping[str, str]) -> bool:
     """Whether more than one network had to be trained before a student, of this identity, could be."""
-    return any(key.removeprefix(TEACHER).removeprefix(PARENT) in SEVERAL_KEYS for key in identity if TEACHER in key)
+    return any(key.removeprefix(PARENT) in SEVERAL_KEYS for key in of_teacher(identity))
+
+
+def of_teacher(identity: Mapping[str, str]) -> dict[str, str]:
+    """The flat identity of the teacher in that of its student; empty for a student without one."""
+    return {key.removeprefix(TEACHER): value for key, value in identity.items() if key.startswith(TEACHER)}
 
 
 def _model(identity: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -419,3 +419,18 @@ def test_a_chain_whose_objective_learns_from_no_teacher_is_refused():
         teacher_of(teacher__generations=2, objective={"terms": labels})
     with pytest.raises(UserError, match="combination = 'probabilities': this objective has no one temperature"):
         combined("probabilities", objective={"terms": labels})
+
+
+def test_a_field_that_is_added_later_leaves_them_as_they_are(monkeypatch):
+    """What is at its neutral value stays out of an identity inside another as it stays out of one by itself."""
+    from kdlab.records import identity
+
+    before = {kind: teacher_of(**changes).run_id for kind, changes in KINDS.items()}
+    newer = {f"{inside}training.precision": "32-true" for inside in ("", "teacher.", "parent.", "teacher.parent.")}
+    added = {**identity.ADDED_LATER, **newer}
+    monkeypatch.setattr(identity, "ADDED_LATER", added)
+    later = {kind: teacher_of(**changes) for kind, changes in KINDS.items()}
+    assert not {run.run_id for run in later.values()} & set(before.values())
+    assert '"precision"' not in identity.canonical_json(
+        {kind: identity.without_neutral(run.identity_config) for kind, run in later.items()}
+    )
