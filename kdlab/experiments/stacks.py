@@ -133,6 +133,14 @@ def cut(count: int, *, most: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
+def _waves(runs: Iterable[Run], *, planned: Callable[[Run], PlannedRun]) -> list[list[Run]]:
+    """Runs by how many must be made before them: no wave needs anything of itself, or of a later one."""
+    waves: dict[int, list[Run]] = {}
+    for run in runs:
+        waves.setdefault(planned(run).depth, []).append(run)
+    return [waves[depth] for depth in sorted(waves)]
+
+
 def grouped(runs: Iterable[Run], *, planned: Callable[[Run], PlannedRun]) -> list[list[Run]]:
     """Those that may be one stack, in their order; ``planned`` tells how a run is planned."""
     groups: dict[str, list[Run]] = {}
@@ -143,7 +151,9 @@ def grouped(runs: Iterable[Run], *, planned: Callable[[Run], PlannedRun]) -> lis
 
 def stacks_of(runs: Iterable[PlannedRun], lab: Lab) -> list[list[PlannedRun]]:
     """How runs that are all to be trained would be grouped; nothing is begun."""
-    groups = grouped(runs, planned=lambda run: run)
+    groups = [
+        group for wave in _waves(runs, planned=lambda run: run) for group in grouped(wave, planned=lambda run: run)
+    ]
     return [group[piece] for group in groups for piece in cut(len(group), most=most_together(group, lab))]
 
 
@@ -198,10 +208,7 @@ def _teachers(points: Sequence[Plan], lab: Lab) -> list[list[Wanted]]:
         for planned in point.teacher.lineage():
             wanted = found.setdefault(planned.run_id, _wanted_teacher(planned, lab))
             _ask(wanted, planned, force=force)
-    waves: dict[int, list[Wanted]] = {}
-    for wanted in found.values():
-        waves.setdefault(wanted.planned.depth, []).append(wanted)
-    return [waves[depth] for depth in sorted(waves)]
+    return _waves(found.values(), planned=lambda wanted: wanted.planned)
 
 
 def _wanted_teacher(planned: PlannedRun, lab: Lab) -> Wanted:
