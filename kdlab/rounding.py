@@ -32,3 +32,12 @@ def share(part: float, rest: float) -> float:
 def above_zero(value: float) -> bool:
     """Whether a number is above 0."""
     return value > 0
+
+
+def half(value: int) -> int:
+    """Half of a whole number, rounded down; at least 1.
+
+    >>> half(25), half(1)
+    (12, 1)
+    """
+    return max(1, value // 2)

@@ -15,7 +15,7 @@ import torch
 
 Role = Literal["teacher", "student", "data"]
 Purpose = Literal[
-    "init", "order", "dropout", "augment", "split", "slice", "labels", "permute", "projection", "transfer"
+    "init", "order", "dropout", "augment", "split", "slice", "labels", "permute", "projection", "transfer", "member"
 ]
 
 

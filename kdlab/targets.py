@@ -23,7 +23,7 @@ SAFE_MODULES = ("kdlab.data.", "kdlab.models.", "kdlab.teachers.", "kdlab.object
 SAFE_NETWORKS = ("torch.nn.", "timm.models.", "timm.layers.", "transformers.models.", "kornia.augmentation.")
 LIBRARIES = ("kdlab.", "torch.", "timm.", "transformers.", "kornia.")
 #: Modules below these that do more than build: they write files, or call what they are told.
-UNSAFE_MODULES = ("kdlab.data.cache", "kdlab.data.loading")
+UNSAFE_MODULES = ("kdlab.data.cache", "kdlab.data.loading", "kdlab.teachers.ensemble")
 #: Keywords that make timm or transformers fetch weights or code, unpickle a file, or hand the work to another library.
 FETCHING = (
     *("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "trust_remote_code", "auto_map"),

@@ -207,13 +207,20 @@ def steps_of(path: Path, role: str) -> int:
         config = yaml.load(path.read_bytes(), Loader=loader)
     except (OSError, yaml.YAMLError):
         return 0
-    steps = _teacher_steps(_part(config, "teacher")) if role == "teacher" else _part(config, "training").get("steps")
+    teacher = _part(config, "teacher")
+    learns_as_student = role != "teacher" or teacher.get("assistants") or (teacher.get("generations") or 0) > 1
+    steps = _part(config, "training").get("steps") if learns_as_student else _teacher_steps(teacher)
     return steps if isinstance(steps, int) else 0
 
 
 def _teacher_steps(teacher: Mapping[str, Any]) -> Any:
     quality = _part(teacher, "quality")
-    changed = any(quality.get(part) for part in ("weights", "outputs", "control"))
+    ensemble = _part(teacher, "ensemble")
+    changed = (
+        (ensemble.get("count") or 1) > 1
+        or ensemble.get("members")
+        or any(quality.get(part) for part in ("weights", "outputs", "control"))
+    )
     if changed or quality.get("trained") is False or teacher.get("checkpoint"):
         return 0
     return _part(quality, "training").get("steps", _part(teacher, "training").get("steps"))

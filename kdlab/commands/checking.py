@@ -315,8 +315,8 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def register_resolvers() -> None:
-    """Make ``${one_minus:x}``, ``${share:x,y}`` and ``${above_zero:x}`` known to OmegaConf."""
-    from kdlab.rounding import above_zero, one_minus, share
+    """Make ``${one_minus:x}``, ``${share:x,y}``, ``${above_zero:x}`` and ``${half:x}`` known to OmegaConf."""
+    from kdlab.rounding import above_zero, half, one_minus, share
 
     def passing(function: Callable[..., Any], *kinds: type) -> Callable[..., Any]:
         """What is of no such kind passes unchanged: the schema names the key it came from."""
@@ -331,6 +331,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("one_minus", passing(one_minus, int, float, Mapping), replace=True)
     OmegaConf.register_new_resolver("share", passing(share, int, float), replace=True)
     OmegaConf.register_new_resolver("above_zero", passing(above_zero, int, float), replace=True)
+    OmegaConf.register_new_resolver("half", passing(half, int), replace=True)
 
 
 def _unresolvable(cfg: DictConfig) -> Iterator[str]:

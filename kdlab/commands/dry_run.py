@@ -21,6 +21,7 @@ from kdlab.commands.wording import MOST_POINTS, counted, duration, size
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.plan import Plan, PlannedRun, plan, plan_teacher
+from kdlab.experiments.several import teaching_model
 from kdlab.records.store import Store
 
 COLUMNS = (
@@ -187,10 +188,13 @@ def _what(need: Need) -> str:
     if planned.role != "teacher" or config.teacher is None:
         noun = "scratch twins" if planned.role == "scratch" else "students"
         return f"{noun} ({_model(config.student)}, {data})"
-    quality = str(config.teacher.quality.get("name", ""))
+    quality, teacher = str(config.teacher.quality.get("name", "")), config.teacher
     words = "" if quality in ("", "standard") else f"{quality} "
+    if teacher.ensemble.is_one:
+        return f"{words}ensembles of {len(teacher.ensemble.members) or teacher.ensemble.count} ({data})"
     has_network = planned.parent is not None or "model" in planned.identity_config
-    return f"{words}teachers ({f'{_model(config.teacher.model)}, ' if has_network else ''}{data})"
+    noun = "assistants" if teacher.assistants else "later generations" if teacher.is_taught else "teachers"
+    return f"{words}{noun} ({f'{_model(teaching_model(config))}, ' if has_network else ''}{data})"
 
 
 def _model(spec: Any) -> str:

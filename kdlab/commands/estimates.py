@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from kdlab.commands.progress import steps_of
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import HARD_LABELS, Plan, PlannedRun
+from kdlab.experiments.several import as_student, teacher_recipe, teaching_model
 from kdlab.experiments.transfer import steps_an_epoch
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
@@ -133,7 +134,7 @@ class Estimator:
     def _steps_an_epoch(self, planned: PlannedRun) -> int:
         if planned.role != "teacher":
             return steps_an_epoch(planned.config, self.lab)
-        batch_size: int = _recipe(planned).batch_size
+        batch_size = teacher_recipe(planned.config).batch_size
         return max(len(self.lab.dataset(planned.config).train) // batch_size, 1)
 
     def _from_timing(self, planned: PlannedRun, timed: _Timed, steps: int) -> tuple[float, float, float]:
@@ -149,35 +150,47 @@ class Estimator:
         measure = SECONDS_A_RUN + SECONDS_A_SET * len(sets) + timed.forward * examples
         kept = {"all": examples, "test": len(sets["test"]) if "test" in sets else 0}
         predictions = kept.get(config.evaluation.keep_predictions or "all", 0) * (4 * dataset.num_classes + 16)
-        own_weights = planned.parent is None and timed.num_bytes
+        own_weights = planned.parent is None and not planned.members and timed.num_bytes
         return train, measure, float(own_weights + predictions + RECORD_BYTES)
-
-
-def _recipe(planned: PlannedRun) -> Any:
-    teacher = planned.config.teacher
-    if planned.role != "teacher" or teacher is None:
-        return planned.config.training
-    return teacher.effective_training()
 
 
 def _kind(role: str, plain: Mapping[str, Any], config: RunConfig | None = None) -> str:
     """What makes runs take the same: of a plain config, a record's or a planned one's."""
     teacher = plain.get("teacher") or {}
-    of_teacher = role == "teacher"
-    recipe = (teacher if of_teacher else plain).get("training") or {}
+    of_teacher, chain = role == "teacher", _chain(teacher) if role == "teacher" else ""
+    recipe = (teacher if of_teacher and not chain else plain).get("training") or {}
     quality = {name: value for name, value in (teacher.get("quality") or {}).items() if name == "name"}
-    terms = {} if of_teacher else (plain.get("objective") or {}).get("terms") or {}
+    terms = {} if of_teacher and not chain else (plain.get("objective") or {}).get("terms") or {}
     return canonical_json(
         {
             "role": role,
-            "model": teacher.get("model") if of_teacher else plain.get("student"),
+            "model": teacher.get("model") if of_teacher and chain != STUDENT else plain.get("student"),
             "data": (plain.get("data") or {}).get("name"),
             "batch_size": recipe.get("batch_size"),
             "quality": quality if of_teacher else None,
             "terms": sorted(str(term.get("_target_")) for term in terms.values() if term.get("weight") != 0),
             "sets": sorted((plain.get("evaluation") or {}).get("sets") or ()),
+            **({"ensemble": ensemble} if of_teacher and (ensemble := _ensemble(teacher)) else {}),
+            **({"chain": chain} if chain else {}),
         }
     )
+
+
+STUDENT = "student"
+
+
+def _chain(teacher: Mapping[str, Any]) -> str:
+    """Which model of the config the last network of a chain has; empty for a teacher that learned from labels."""
+    assistants = teacher.get("assistants") or {}
+    if assistants:
+        return canonical_json(list(assistants.values())[-1])
+    return STUDENT if (teacher.get("generations") or 0) > 1 else ""
+
+
+def _ensemble(teacher: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The members of an ensemble; empty for one teacher."""
+    ensemble = teacher.get("ensemble") or {}
+    return ensemble if ensemble.get("members") or (ensemble.get("count") or 1) > 1 else {}
 
 
 def _seen(lab: Lab) -> dict[str, _Seen]:
@@ -200,7 +213,7 @@ def _seen(lab: Lab) -> dict[str, _Seen]:
 def _trained_seconds(record: RunRecord) -> tuple[float, int]:
     """Seconds and steps of a run's own training in the process that made its record."""
     seconds, steps = record.metrics.get("cost/train_seconds"), record.provenance.get("steps")
-    if seconds is None or not steps or record.parent is not None or record.provenance.get("resumed_from"):
+    if seconds is None or not steps or record.provenance.get("resumed_from"):
         return 0.0, 0
     return float(seconds), int(steps)
 
@@ -245,15 +258,10 @@ def _time(planned: PlannedRun, lab: Lab) -> _Timed:
     dataset = lab.dataset(config)
     if planned.role == "teacher":
         assert config.teacher is not None
-        if "model" not in planned.identity_config and planned.parent is None:
+        if "model" not in planned.identity_config and not planned.sources:
             return _Timed(0.0, 0.0, 0.0, 0)  # a control without a network
         network = build_teacher_network(config, dataset)
-        alone = {"terms": {"hard_labels": HARD_LABELS}}
-        objective = config.objective.model_copy(update=alone)
-        recipe = config.teacher.effective_training()
-        config = config.model_copy(
-            update={"student": config.teacher.model, "training": recipe, "objective": objective, "teacher": None}
-        )
+        config = as_student(config) if planned.taught_by is not None else _on_labels(config)
     else:
         network = build_student(config, dataset)
     device = device_of(config)
@@ -271,6 +279,13 @@ def _time(planned: PlannedRun, lab: Lab) -> _Timed:
         torch.set_num_threads(before)
     num_bytes = sum(t.numel() * t.element_size() for t in [*network.parameters(), *network.buffers()])
     return _Timed(step, forward / len(rows), single, num_bytes)
+
+
+def _on_labels(config: RunConfig) -> RunConfig:
+    """A config whose student is the teacher of this one, which learns from labels."""
+    objective = config.objective.model_copy(update={"terms": {"hard_labels": HARD_LABELS}})
+    learner = {"student": teaching_model(config), "training": teacher_recipe(config)}
+    return config.model_copy(update={**learner, "objective": objective, "teacher": None})
 
 
 def median_seconds(action: Callable[[], object], *, seconds: float) -> float:

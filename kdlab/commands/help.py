@@ -70,6 +70,7 @@ Knobs:
   student.width=64          student size                            seed=0                student; teacher.seed follows
   training.steps=2000       equal for student and twin              training.optimizer.lr=0.003
   teacher.quality.scale=3   dose of the chosen quality              teacher.checkpoint=FILE   weights of your own
+  teacher.ensemble.count=4  teachers by seed, answering as one      teacher.generations=2     of the student, before it
 
   loss = (1 - alpha) CE(labels, student) + alpha T^2 KL(teacher_T || student_T)
 
@@ -99,6 +100,8 @@ _GROUPS = (
     "student",
     "teacher/model",
     "teacher/quality",
+    "teacher/ensemble",
+    "teacher/chain",
     "objective",
     "training/optimizer",
     "training/schedule",
@@ -150,6 +153,7 @@ Usage:  kdlab teacher [-m] [--dry-run[=all]] [key=value ...]
   kdlab teacher data=digits teacher.seed=3
   kdlab teacher teacher/quality=weak teacher.quality.steps=100
   kdlab teacher -m teacher.seed='range(0,8)'
+  kdlab teacher teacher/ensemble=seeds teacher.ensemble.count=4
 
 The folder of the teacher is the last line printed."""
 

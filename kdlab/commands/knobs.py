@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: Sections that say where, how often and for whom; they train nothing, so every run reads them.
 BOOKKEEPING = ("study", "store", "report", "tracker", "trainer", "sweeps", "force", "allow_targets", "evaluation")
+OBJECTIVE = "objective"
 _OF_STUDENTS = ("student", "objective", "training")
 #: What a preset of a teacher's quality is made of; its other keys are doses.
 QUALITY_PARTS = ("name", "trained", "training", "terms", "data", "weights", "outputs", "control")
@@ -51,12 +52,12 @@ def _is_read(key: str, raw: Mapping[str, Any], named: Collection[str], *, kind: 
     teaches = kind == "teacher" or _learns_from_teacher(raw)
     if key == "objective.temperature" and teaches and _teacher_reads_temperature(raw):
         return True
-    if kind == "teacher" and section in _OF_STUDENTS:
-        return False
+    if kind == "teacher" and section in _sections_unread_by_teacher(raw):
+        return _combines_tempered(raw) and _says_temperature(key, named)
     if section == "data" and rest.split(".")[0] == "shift":
         return teaches and _takes(raw, "shift", parts=("data",))
     if section == "data" and rest.split(".")[0] in ("shown", "transfer"):
-        of_student = kind != "teacher" or _teacher_reads_rows(raw)
+        of_student = kind != "teacher" or _teacher_reads_rows(raw) or _is_taught(raw)
         return of_student and (rest.startswith("shown") or _transfer_set_is_read(rest, raw))
     if key == "objective.convention":  # what alpha and gamma mean of these two terms
         terms = _terms(raw)
@@ -113,6 +114,10 @@ def _teacher_reads(rest: str, raw: Mapping[str, Any], named: Collection[str]) ->
     if not isinstance(quality, Mapping):
         return True  # teacher.quality=weak in the place of teacher/quality=weak: the schema tells
     head, _, tail = rest.partition(".")
+    if head == "ensemble" and tail == "combination":
+        return _is_ensemble(teacher)
+    if head in ("model", "training") and teacher.get("generations"):
+        return False
     if head == "quality":
         is_dose = tail and tail.split(".")[0] not in QUALITY_PARTS
         return _is_named(f"teacher.{rest}", named) if is_dose else True
@@ -152,7 +157,44 @@ def _teacher_reads_temperature(raw: Mapping[str, Any]) -> bool:
     teacher = raw.get("teacher")
     if not isinstance(teacher, Mapping):
         return False
-    return teacher.get("match_entropy") is not None or "objective.temperature" in references(teacher, ("teacher",))
+    named = "objective.temperature" in references(teacher, ("teacher",))
+    return teacher.get("match_entropy") is not None or named
+
+
+def _says_temperature(key: str, named: Collection[str]) -> bool:
+    """Whether a key says at which temperature the terms show targets: which terms there are, or their temperatures."""
+    of_terms = key.startswith("objective.terms.") or _is_named(key, named)
+    return key in (OBJECTIVE, "objective.term") or (key.endswith(".temperature") and of_terms)
+
+
+def _combines_tempered(raw: Mapping[str, Any]) -> bool:
+    """Whether the teacher is an ensemble of what its members say at the temperature of the student's targets."""
+    from kdlab.teachers.combining import COMBINATIONS
+
+    teacher = raw.get("teacher") or {}
+    combination = COMBINATIONS.get(str((teacher.get("ensemble") or {}).get("combination")))
+    return _is_ensemble(teacher) and combination is not None and combination.reads_temperature
+
+
+def _is_ensemble(teacher: Mapping[str, Any]) -> bool:
+    ensemble = teacher.get("ensemble") or {}
+    return bool(ensemble.get("members")) or ensemble.get("count") not in (None, 1)
+
+
+def _is_taught(raw: Mapping[str, Any]) -> bool:
+    """Whether the teacher was taught by another network, as the student is."""
+    teacher = raw.get("teacher") or {}
+    return bool(teacher.get("assistants")) or teacher.get("generations") not in (None, 0, 1)
+
+
+def _sections_unread_by_teacher(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a config says nothing about a teacher by itself; one that was taught learned as the student does."""
+    teacher = raw.get("teacher") or {}
+    if teacher.get("assistants"):
+        return ("student",)
+    if _is_taught(raw):
+        return ()
+    return (OBJECTIVE,) if teacher.get("generations") == 1 else _OF_STUDENTS
 
 
 def _is_named(key: str, named: Collection[str]) -> bool:

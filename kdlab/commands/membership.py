@@ -14,7 +14,7 @@ from kdlab.schema.bookkeeping import EVERY_ARM
 
 
 def members_of(point: Point, *, kind: str = "run") -> list[studies.Member]:
-    """Who belongs to the study through this point: the run, its scratch twin, its teacher and that one's parent."""
+    """Who belongs to the study through this point: the run, its scratch twin, its teacher and all behind it."""
     phase = point.config.study.phase
 
     def member(planned: PlannedRun, arm: str | None) -> studies.Member:
@@ -25,7 +25,7 @@ def members_of(point: Point, *, kind: str = "run") -> list[studies.Member]:
         found += [] if point.arm == "scratch" else [member(point.plan.run, point.arm)]
         found += [member(point.plan.twin, "scratch")]
     if (teacher := point.plan.teacher) is not None:
-        found += [member(planned, "teacher") for planned in (teacher.parent, teacher) if planned]
+        found += [member(planned, "teacher") for planned in teacher.lineage()]
     return found
 
 

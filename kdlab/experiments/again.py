@@ -50,7 +50,8 @@ def load_model(folder: Path, lab: Lab, *, allow: Sequence[str] = ()) -> nn.Modul
     config = config_of(record, allow=allow)
     path = folder / WEIGHTS
     if not path.exists():
-        where = f"; its weights are those of {record.parent}" if record.parent else ""
+        behind = ", ".join(record.members) or record.parent
+        where = f"; its weights are those of {behind}" if behind else ""
         raise UserError(f"run {record.run_id} ({record.role}, {record.status}) has no weights of its own{where}")
     without_slices = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"sets": ["train"]})})
     dataset = lab.dataset(without_slices)  # its shape is needed, not its slices

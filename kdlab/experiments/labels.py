@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdlab.experiments.plan import OF_THE_STUDENT, TEACHER_SECTIONS, TWIN_SECTIONS, PlannedRun, concerning
+from kdlab.experiments.several import word_of
 
 #: What of a config says nothing about a teacher, or of a scratch twin: columns of its own would mislead.
 _NOT_OF_A_TEACHER = ("student", "objective", "training", "seed")
@@ -22,7 +23,7 @@ def run_name(planned: PlannedRun) -> str:
     seeded = [] if seed is None else [f"seed={seed}"]
     if planned.role == "teacher":
         assert config.teacher is not None
-        return " ".join(["teacher", str(config.teacher.quality["name"]), *varied, *seeded])
+        return " ".join(["teacher", word_of(config.teacher), *varied, *seeded])
     return " ".join([_arm(planned) or planned.role, *varied, *seeded])
 
 
@@ -37,10 +38,12 @@ def tags_of(planned: PlannedRun) -> list[str]:
 
 def shown_config(planned: PlannedRun) -> dict[str, Any]:
     """The config as the tracker shows it: resolved and whole, with the role, without what does not concern the run."""
-    plain: Mapping[str, Any] = planned.config.plain
-    hidden = _NOT_OF_A_TEACHER if planned.role == "teacher" else ()
+    config = planned.config
+    plain: Mapping[str, Any] = config.plain
+    taught = config.teacher is not None and config.teacher.is_taught
+    hidden = _NOT_OF_A_TEACHER if planned.role == "teacher" and not taught else ()
     shown = {key: value for key, value in plain.items() if key not in hidden}
-    if planned.role == "teacher" and "rows" not in planned.identity_config:
+    if planned.role == "teacher" and not taught and "rows" not in planned.identity_config:
         shown["data"] = {key: value for key, value in plain["data"].items() if f"data.{key}" not in OF_THE_STUDENT}
     return {
         **shown,

@@ -7,7 +7,7 @@ named ``seeds`` at every depth, so reports can strip them and group what differs
 import copy
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,21 @@ from typing import Any, Literal
 from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
 from kdlab.experiments.objectives import terms_of
+from kdlab.experiments.several import (
+    ON_TOP,
+    Read,
+    as_student,
+    chain_before,
+    first_generation,
+    is_several,
+    members,
+    of_chain,
+    quality_of,
+    teaching_model,
+)
 from kdlab.experiments.transfer import rows_identity, shown_identity, transfer_identity
 from kdlab.objectives import effective_terms
-from kdlab.records.identity import TRAINING_VERSION, identity, run_id
+from kdlab.records.identity import TRAINING_VERSION, identity, run_id, without_neutral
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import HARD_LABELS_ALONE, DataConfig, TeacherConfig, TrainingConfig, needs_teacher
 from kdlab.schema.reading import read_config
@@ -27,11 +39,12 @@ from kdlab.teachers import Quality
 #: The sections of a config that concern a scratch twin, and those that concern a teacher.
 TWIN_SECTIONS = ("student", "training", "data", "seed")
 TEACHER_SECTIONS = ("teacher", "data", "seed")
+#: Those that concern a teacher that was taught itself: it learns as the student does.
+CHAIN_SECTIONS = (*TEACHER_SECTIONS, "student", "objective", "training")
+CHAIN_KEYS = ("teacher.chain", "teacher.assistants", "teacher.generations")
 #: What of the section ``data`` concerns the student alone.
 OF_THE_STUDENT = ("data.shown", "data.transfer")
 HARD_LABELS = HARD_LABELS_ALONE
-#: Reads a resolved mapping; a sweep brings one that remembers what its points share.
-Read = Callable[[Mapping[str, Any]], RunConfig]
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,8 @@ class PlannedRun:
         identity: the hash of that.
         parent: the trained teacher that a transformed one comes from.
         overrides: of what the user asked for, what concerns this run.
+        members: the teachers that an ensemble is made of.
+        taught_by: the teacher of a teacher that was taught itself.
     """
 
     role: Literal["student", "scratch", "teacher"]
@@ -53,6 +68,23 @@ class PlannedRun:
     identity: str
     parent: "PlannedRun | None" = None
     overrides: tuple[str, ...] = ()
+    members: "tuple[PlannedRun, ...]" = ()
+    taught_by: "PlannedRun | None" = None
+
+    @property
+    def sources(self) -> "tuple[PlannedRun, ...]":
+        """The teachers that must be there before this one can be made."""
+        return (*filter(None, (self.parent, self.taught_by)), *self.members)
+
+    def lineage(self) -> "list[PlannedRun]":
+        """Everything that must be there before it, in that order, and itself; each once."""
+        runs = [run for source in self.sources for run in source.lineage()]
+        return list({run.run_id: run for run in [*runs, self]}.values())
+
+    @property
+    def depth(self) -> int:
+        """How many must be made one after the other before it."""
+        return 1 + max((source.depth for source in self.sources), default=-1)
 
     @property
     def run_id(self) -> str:
@@ -83,8 +115,8 @@ class Plan:
     timed_beside: Mapping[str, Any] | None = None
 
     def runs(self) -> list[PlannedRun]:
-        """Everything to be found or trained, in the order it is needed (parents before their transformations)."""
-        teachers = [] if self.teacher is None else [*filter(None, [self.teacher.parent]), self.teacher]
+        """Everything to be found or trained, in the order it is needed (a teacher behind those it comes from)."""
+        teachers = [] if self.teacher is None else self.teacher.lineage()
         ordered = [*teachers, self.twin, self.run]
         return list({planned.run_id: planned for planned in ordered}.values())
 
@@ -102,8 +134,7 @@ def plan(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_
     teacher = plan_teacher(config, overrides, read=read) if uses_teacher else None
     student = _network(config, role="student", teacher=teacher)
     asked = twin if student.identity == twin.identity else student
-    beside = None if config.teacher is None else config.teacher.model
-    return Plan(replace(asked, overrides=tuple(overrides)), twin, teacher, beside)
+    return Plan(replace(asked, overrides=tuple(overrides)), twin, teacher, teaching_model(config))
 
 
 def concerning(sections: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
@@ -118,9 +149,18 @@ def without(keys: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_config) -> PlannedRun:
-    """The teacher of a config: trained, loaded from a checkpoint, a transformation of one of these, or a control."""
+    """The teacher of a config.
+
+    It is trained, loaded from a checkpoint, a transformation of one of these, a control; or an ensemble of such, or the
+    last network of a chain that begins with one.
+    """
     if config.teacher is None:
         raise UserError("teacher = None: this config names no teacher")
+    if is_several(config):
+        return _plan_several(config, overrides, read=read)
+    if config.teacher.generations == 1:
+        first = plan_teacher(first_generation(config, read=read), overrides, read=read)
+        return replace(first, overrides=concerning((*TEACHER_SECTIONS, "student", "training"), overrides))
     quality = Quality.from_spec(config.teacher.quality)
     transformation = {**quality.transformation, **scaling(config), **_fitted_rows(config, quality)}
     asked = concerning(TEACHER_SECTIONS, overrides)
@@ -132,7 +172,7 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read
     if seeds:
         transformation["seeds"] = seeds
     if _reads_temperature(transformation):
-        asked += tuple(line for line in overrides if line.lstrip("+").startswith("objective.temperature="))
+        asked += _temperature_in(overrides)
     if not quality.needs_network:
         control = _planned("teacher", config, {**transformation, "data": _data(config.data)})
         return replace(control, overrides=tuple(line for line in asked if not line.startswith("seed=")))
@@ -145,6 +185,98 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read
     return replace(_planned("teacher", config, transformed, parent=parent), overrides=asked)
 
 
+def _plan_several(config: RunConfig, overrides: Sequence[str], *, read: Read) -> PlannedRun:
+    """An ensemble, or a teacher that was taught itself; where something is made on top, with itself as the parent."""
+    assert config.teacher is not None
+    transformation = {**scaling(config), **_fitted_rows(config, quality_of(config))}
+    if transformation:
+        plain = {**config.plain, "teacher": {**config.plain["teacher"], **dict.fromkeys(ON_TOP)}}
+        parent = _plan_several(read(plain), _without_scaling(overrides), read=read)
+        whole = _planned("teacher", config, {"parent": parent.identity_config, **transformation}, parent=parent)
+    else:
+        whole = (_ensemble if config.teacher.ensemble.is_one else _taught)(config, overrides, read=read)
+    asked = concerning(CHAIN_SECTIONS if config.teacher.is_taught else TEACHER_SECTIONS, overrides)
+    asked = without(("student",), asked) if config.teacher.assistants else asked
+    if not config.teacher.is_taught:
+        asked = asked if "rows" in transformation else without(OF_THE_STUDENT, asked)
+        asked += _temperature_in(overrides) if _reads_temperature(transformation) else ()
+        asked += _what_shows_targets(overrides) if config.teacher.ensemble.reads_temperature else ()
+        asked = tuple(dict.fromkeys(asked))
+    return replace(whole, overrides=asked)
+
+
+def _ensemble(config: RunConfig, overrides: Sequence[str], *, read: Read) -> PlannedRun:
+    """Its identity: those of its members without what all of them share, and how they are combined.
+
+    Members that differ in their seeds stand for each other: the first and their number tell all of them.
+
+    Raises:
+        UserError: two of its members are the same network, or the temperature is needed and there is no one.
+    """
+    assert config.teacher is not None
+    ensemble, shared = config.teacher.ensemble, ("version", "role", "data")
+    asked = without(("teacher.ensemble", "teacher.seed"), _without_scaling(overrides))
+    found = [plan_teacher(one.config, (*asked, *one.overrides), read=read) for one in members(config, read=read)]
+    shown = config.shown_temperature
+    if ensemble.reads_temperature and shown is None:
+        raise UserError(
+            f"teacher.ensemble.combination = '{ensemble.combination}': this objective has no one temperature"
+        )
+    alike = {member.run_id for member in found}
+    if len(alike) < len(found):
+        names = list(ensemble.members)
+        raise UserError(f"teacher.ensemble.members = {names}: {len(found)} names of {len(alike)} different teachers")
+    whole = [without_neutral(one.identity_config) for one in found]  # what is added later stays out of them too
+    own = [{name: item for name, item in one.items() if name not in shared} for one in whole]
+    told = {"members": own} if ensemble.members else {"member": own[0], "count": ensemble.count}
+    at = {"temperature": shown} if ensemble.reads_temperature else {}
+    seeds = [seed for one in found if (seed := one.seeds["teacher"]) is not None]
+    drawn = [config.teacher.seed] if ensemble.combination == "random" else seeds[:1]
+    described = {
+        "role": "teacher",
+        "data": _data(config.data),
+        "ensemble": {"combination": ensemble.combination, **at, **told},
+        "seeds": {"data": config.data.seed, **({"teacher": drawn[0]} if drawn else {})},
+    }
+    return replace(_planned("teacher", config, described), members=tuple(found))
+
+
+def _taught(config: RunConfig, overrides: Sequence[str], *, read: Read) -> PlannedRun:
+    """The last network of a chain: a student of the one before it, with a teacher's seed.
+
+    Its identity has the teacher that learned from labels, and the models in between: all else of these is its own.
+
+    Raises:
+        UserError: the objective learns nothing from a teacher.
+    """
+    assert config.teacher is not None
+    asked = (*without(CHAIN_KEYS, _without_scaling(overrides)), *chain_before(config))
+    pupil = as_student(config, read=read)
+    if not pupil.taught_terms:
+        raise UserError(f"teacher.{of_chain(config.teacher)}: no term of the objective learns from a teacher")
+    teacher = plan_teacher(pupil, asked, read=read)
+    first, between = without_neutral(teacher.identity_config), list[Any]()
+    if teacher.taught_by is not None:
+        first, between = first["teacher"], [*first["between"], first["model"]]
+    seeds = {"teacher": config.teacher.seed, "data": config.data.seed}
+    described = {**_learner(pupil, teacher), "role": "teacher", "teacher": first, "between": between, "seeds": seeds}
+    return replace(_planned("teacher", config, described), taught_by=teacher)
+
+
+def _without_scaling(overrides: Sequence[str]) -> tuple[str, ...]:
+    return without([f"teacher.{name}" for name in ON_TOP], overrides)
+
+
+def _temperature_in(overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(line for line in overrides if line.lstrip("+").startswith("objective.temperature="))
+
+
+def _what_shows_targets(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that say at which temperature the terms show targets: which terms, and their temperatures."""
+    keys = [(line, re.split(r"[=@]", line.lstrip("+~"))[0]) for line in concerning(("objective",), overrides)]
+    return tuple(line for line, key in keys if key in ("objective", "objective/term") or key.endswith(".temperature"))
+
+
 def scaling(config: RunConfig) -> dict[str, Any]:
     """What multiplies the logits on top of the quality, as it stands in the identity; empty for nothing (or 1).
 
@@ -152,7 +284,7 @@ def scaling(config: RunConfig) -> dict[str, Any]:
         UserError: ``teacher.match_entropy`` without the temperature at which the targets are shown.
     """
     teacher = config.teacher
-    if teacher is None or not Quality.from_spec(teacher.quality).is_network:
+    if teacher is None or not quality_of(config).is_network:
         return {}
     if teacher.match_entropy is not None:
         if config.objective.fixed_temperature is None:
@@ -204,7 +336,13 @@ def scratch_config(config: RunConfig, *, read: Read = read_config) -> RunConfig:
 
 
 def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher: PlannedRun | None) -> PlannedRun:
-    described = {
+    seeds = {"student": config.seed, "data": config.data.seed}
+    return _planned(role, config, {**_learner(config, teacher), "seeds": seeds})
+
+
+def _learner(config: RunConfig, teacher: PlannedRun | None) -> dict[str, Any]:
+    """What trains the student of a config, but for its seeds."""
+    return {
         "role": "student",  # a twin shares its student's streams: role scratch is no part of what trains it
         "data": _data(config.data),
         "model": dict(config.student),
@@ -214,9 +352,7 @@ def _network(config: RunConfig, *, role: Literal["student", "scratch"], teacher:
         **transfer_identity(config),
         "teacher": None if teacher is None else teacher.identity_config,
         **_stored_answers(config, teacher),
-        "seeds": {"student": config.seed, "data": config.data.seed},
     }
-    return _planned(role, config, described)
 
 
 def _stored_answers(config: RunConfig, teacher: PlannedRun | None) -> dict[str, Any]:

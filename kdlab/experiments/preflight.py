@@ -1,6 +1,6 @@
 """What is tried before the first point trains: the store, the data, each architecture once, the user's checkpoint."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,16 +15,17 @@ from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
 from kdlab.experiments.objectives import objective_of, terms_of
 from kdlab.experiments.plan import plan
+from kdlab.experiments.several import configs_behind, is_several, quality_of, told_as
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
-from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, put_together, training_set
+from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, training_set, untrained_teacher
 from kdlab.experiments.transfer import kept_rows, rows_identity
 from kdlab.models import as_output
 from kdlab.outputs import Batch
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import TrainingConfig
-from kdlab.teachers import UNFITTED, Quality, answers_by_index
+from kdlab.teachers import answers_by_index
 from kdlab.training import Recipe, Runtime
 from kdlab.training.distillation import BY_INDEX_AUGMENTED
 from kdlab.training.equipped import modules_of, prepared
@@ -68,7 +69,7 @@ def measure_latencies(configs: Iterable[RunConfig], lab: Lab) -> None:
 
 
 def _has_network(config: RunConfig) -> bool:
-    return config.teacher is not None and Quality.from_spec(config.teacher.quality).needs_network
+    return config.teacher is not None and quality_of(config).needs_network
 
 
 def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
@@ -87,20 +88,22 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
         checks.append((named, lambda: check_correctable(build_student(config, lab.dataset(config)), config, lab)))
     trainer, recipes = config.trainer, {"training": config.shown_training()}
     teacher = config.teacher
-    if teacher is not None and _has_network(config):
-        if Quality.from_spec(teacher.quality).trained:
+    known = {} if teacher is None else teacher.model_dump(exclude={"seed", "training", "cache"})
+    if teacher is not None and _has_network(config) and not (is_several(config) and not config.taught_terms):
+        behind = configs_behind(config)
+        if not behind and quality_of(config).trained:
             recipes["teacher.training"] = teacher.effective_training()
-        on_top = {"logit_scale": teacher.logit_scale, "match_entropy": teacher.match_entropy}
         at_random = bool(config.training.augmentation) and not (teacher.cache.views or teacher.cache.fixed_targets)
         augmented = at_random and plan(config).teacher is not None
-        known = {"teacher": teacher.model, "file": teacher.checkpoint, "quality": teacher.quality, **on_top}
         checks.append(
             (
                 canonical_json({**data, **known, "shift": config.data.shift, "augmented": augmented}),
                 lambda: _try_teacher(config, lab, augmented=augmented),
             )
         )
-    networks = {"student": config.student, "teacher": None if teacher is None else [teacher.model, teacher.quality]}
+        for one, keys in behind:
+            checks += [(text, partial(_named, check, keys)) for text, check in _checks(one, lab)]
+    networks = {"student": config.student, "teacher": known}
     wanted = canonical_json({**data, **networks, "terms": terms_of(config)})
     checks.append((wanted, lambda: _try_features(config, lab)))
     runtime = Runtime(accelerator=trainer.accelerator, devices=trainer.devices)
@@ -116,6 +119,14 @@ def _checks(config: RunConfig, lab: Lab) -> list[tuple[str, Callable[[], Any]]]:
         name = canonical_json({**trainer.model_dump(), "precision": recipe.precision})
         checks.append((name, partial(make_trainer, Recipe(**recipe.model_dump()), runtime)))
     return checks
+
+
+def _named(check: Callable[[], Any], named: Mapping[str, str]) -> None:
+    """A check of a network behind the teacher; keys in its messages are those that the user knows."""
+    try:
+        check()
+    except UserError as error:
+        raise told_as(error, named) from error
 
 
 def _try_augmentation(recipe: TrainingConfig, key: str, config: RunConfig, lab: Lab) -> None:
@@ -146,12 +157,12 @@ def _try_teacher(config: RunConfig, lab: Lab, *, augmented: bool) -> None:
     """
     teacher, dataset = config.teacher, lab.dataset(config)
     assert teacher is not None
-    network = build_teacher_network(config, dataset)
-    if teacher.checkpoint is not None:
-        load_checkpoint(teacher, network)
-    few = dataset.train.select(torch.arange(min(FEW, len(dataset.train))))
-    training_set(config, few, dataset)
-    made = put_together(config, network, dataset, fitted=UNFITTED)
+    made = untrained_teacher(config, dataset)
+    if not configs_behind(config):
+        if teacher.checkpoint is not None:
+            load_checkpoint(teacher, build_teacher_network(config, dataset))
+        few = dataset.train.select(torch.arange(min(FEW, len(dataset.train))))
+        training_set(config, few, dataset)
     if augmented and answers_by_index(made):
         raise UserError(f"teacher.quality.name = '{teacher.quality['name']}': {BY_INDEX_AUGMENTED}")
 
@@ -163,8 +174,7 @@ def _try_features(config: RunConfig, lab: Lab) -> None:
         return
     dataset, provider = lab.dataset(config), None
     if config.teacher is not None and objective.needs:
-        network = build_teacher_network(config, dataset) if _has_network(config) else None
-        provider = put_together(config, network, dataset, fitted=UNFITTED)
+        provider = untrained_teacher(config, dataset)
     student = build_student(config, dataset).eval()
     found, ready = prepared(objective, student=student, teacher=provider, examples=dataset.train)
     few = dataset.train.select(torch.arange(min(FEW, len(dataset.train))))

@@ -266,7 +266,8 @@ def _blank(planned: PlannedRun, *, attempt: int) -> RunRecord:
         config=config.plain,
         identity_config=planned.identity_config,
         overrides=list(planned.overrides),
-        parent=None if planned.parent is None else planned.parent.run_id,
+        parent=next((source.run_id for source in (planned.parent, planned.taught_by) if source is not None), None),
+        members=[member.run_id for member in planned.members],
         provenance={**provenance(threads=torch.get_num_threads()), "attempt": attempt},
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdlab.data.dataset import Examples
 from kdlab.experiments.lab import Lab, device_of, say
 from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.several import teacher_recipe
 from kdlab.experiments.students import build_student
 from kdlab.experiments.teachers import build_teacher_network
 from kdlab.models import as_output
@@ -43,11 +44,10 @@ def most_together(group: Sequence[PlannedRun], lab: Lab) -> int:
 
 
 def _step_bytes_of(planned: PlannedRun, lab: Lab) -> int:
-    config, teacher = planned.config, planned.config.teacher
+    config = planned.config
     dataset = lab.dataset(config)
     if planned.role == "teacher":
-        assert teacher is not None
-        network, recipe = build_teacher_network(config, dataset), teacher.effective_training()
+        network, recipe = build_teacher_network(config, dataset), teacher_recipe(config)
     else:
         network, recipe = build_student(config, dataset), config.shown_training()
     return step_bytes(network, dataset.train, recipe)

@@ -15,6 +15,7 @@ from kdlab.evaluation.machine import computing_with
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.objectives import objective_of
 from kdlab.experiments.plan import Plan, PlannedRun
+from kdlab.experiments.several import as_student, teaching_model
 from kdlab.experiments.stack_size import most_together, raise_file_limit
 from kdlab.experiments.students import lesson as student_lesson
 from kdlab.experiments.students import student_work
@@ -47,11 +48,8 @@ def run_points(points: Sequence[Plan], lab: Lab, *, tell: Tell = lambda at, outc
     """
     raise_file_limit()
     board = Board(points, tell)
-    trained, transformed = _teachers(points, lab)
-    _obtain_all(trained, lab, board)
-    for wanted in transformed:
-        if not board.is_hopeless(wanted.run_id):
-            _alone(wanted, lab, board)
+    for wave in _teachers(points, lab):
+        _obtain_all([wanted for wanted in wave if not board.is_hopeless(wanted.run_id)], lab, board)
     _obtain_all(_students(points, lab, board), lab, board)
     return [_known(board.outcome(at)) for at in range(len(points))]
 
@@ -98,17 +96,17 @@ class Board:
 
 def stack_key(planned: PlannedRun) -> str:
     """What runs must share to be trained as one stack, as far as a config tells."""
-    config, teacher = planned.config, planned.config.teacher
-    of_teacher = planned.role == "teacher" and teacher is not None
-    recipe: TrainingConfig = teacher.effective_training() if of_teacher and teacher else config.shown_training()
+    config = planned.config if planned.taught_by is None else as_student(planned.config)  # it learns as a student does
+    teacher, on_labels = config.teacher, planned.role == "teacher" and planned.taught_by is None
+    recipe: TrainingConfig = teacher.effective_training() if on_labels and teacher else config.shown_training()
     trainer = config.trainer
     return canonical_json(
         {
-            "role": "teacher" if of_teacher else "student",
-            "model": dict(teacher.model) if of_teacher and teacher else dict(config.student),
+            "role": "teacher" if planned.role == "teacher" else "student",
+            "model": dict(teacher.model) if on_labels and teacher else dict(config.student),
             "data": {"name": config.data.name, **data_identity(config.data.spec)},
             **{name: value for name, value in recipe.model_dump().items() if name not in OWN_TO_EACH},
-            **({} if of_teacher else {**_learned_beside(config), **transfer_identity(config)}),
+            **({} if on_labels else {**_learned_beside(config), **transfer_identity(config)}),
             "augmentation": [[name, spec] for name, spec in recipe.augmentation.items()],  # they apply in their order
             "trainer": [trainer.accelerator, trainer.devices, trainer.compile, trainer.validate_every_epochs],
             "checkpoints": trainer.checkpoint_every_seconds,
@@ -125,7 +123,7 @@ def _learned_beside(config: RunConfig) -> dict[str, Any]:
     if not modules:
         return {}
     named = [[name, f"{marked.__module__}.{marked.__qualname__}", knobs] for name, marked, knobs in modules]
-    return {"beside": named, "teacher": None if config.teacher is None else dict(config.teacher.model)}
+    return {"beside": named, "teacher": teaching_model(config)}
 
 
 def cut(count: int, *, most: int) -> list[slice]:
@@ -133,6 +131,14 @@ def cut(count: int, *, most: int) -> list[slice]:
     pieces = -(-count // most)
     ends = [count * at // pieces for at in range(pieces + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+def _waves(runs: Iterable[Run], *, planned: Callable[[Run], PlannedRun]) -> list[list[Run]]:
+    """Runs by how many must be made before them: no wave needs anything of itself, or of a later one."""
+    waves: dict[int, list[Run]] = {}
+    for run in runs:
+        waves.setdefault(planned(run).depth, []).append(run)
+    return [waves[depth] for depth in sorted(waves)]
 
 
 def grouped(runs: Iterable[Run], *, planned: Callable[[Run], PlannedRun]) -> list[list[Run]]:
@@ -145,7 +151,9 @@ def grouped(runs: Iterable[Run], *, planned: Callable[[Run], PlannedRun]) -> lis
 
 def stacks_of(runs: Iterable[PlannedRun], lab: Lab) -> list[list[PlannedRun]]:
     """How runs that are all to be trained would be grouped; nothing is begun."""
-    groups = grouped(runs, planned=lambda run: run)
+    groups = [
+        group for wave in _waves(runs, planned=lambda run: run) for group in grouped(wave, planned=lambda run: run)
+    ]
     return [group[piece] for group in groups for piece in cut(len(group), most=most_together(group, lab))]
 
 
@@ -187,18 +195,20 @@ def _alone(wanted: Wanted, lab: Lab, board: Board) -> None:
             board.put(wanted.run_id, error)
 
 
-def _teachers(points: Sequence[Plan], lab: Lab) -> tuple[list[Wanted], list[Wanted]]:
-    """The teachers that some points need: those that stand by themselves, and transformations of these."""
+def _teachers(points: Sequence[Plan], lab: Lab) -> list[list[Wanted]]:
+    """The teachers that some points need, in waves: whatever a teacher comes from stands in an earlier one.
+
+    So links of many chains are trained together, and transformations and ensembles are made when all is there.
+    """
     found: dict[str, Wanted] = {}
     for point in points:
         if point.teacher is None:
             continue
         force = point.run.role == "teacher" and point.run.config.force
-        for planned in filter(None, (point.teacher.parent, point.teacher)):
+        for planned in point.teacher.lineage():
             wanted = found.setdefault(planned.run_id, _wanted_teacher(planned, lab))
             _ask(wanted, planned, force=force)
-    own = [wanted for wanted in found.values() if wanted.planned.parent is None]
-    return own, [wanted for wanted in found.values() if wanted.planned.parent is not None]
+    return _waves(found.values(), planned=lambda wanted: wanted.planned)
 
 
 def _wanted_teacher(planned: PlannedRun, lab: Lab) -> Wanted:

@@ -26,7 +26,8 @@ from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.measured_once import measured_once
 from kdlab.experiments.objectives import objective_of, terms_of
 from kdlab.experiments.plan import HARD_LABELS
-from kdlab.experiments.teachers import put_together
+from kdlab.experiments.several import quality_of, teaching_model
+from kdlab.experiments.teachers import untrained_teacher
 from kdlab.experiments.threads import threads_alone
 from kdlab.models import as_output, build_model
 from kdlab.objectives import Objective
@@ -34,7 +35,7 @@ from kdlab.outputs import Batch
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
 from kdlab.targets import build, resolve
-from kdlab.teachers import UNFITTED, CachedTeacher, Quality, Teacher, tap_teacher
+from kdlab.teachers import CachedTeacher, Teacher, tap_teacher
 from kdlab.training.equipped import after_step, modules_of, prepared
 from kdlab.training.listening import placed
 
@@ -152,9 +153,10 @@ def _costly_knobs(terms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
 def _teacher_described(config: RunConfig) -> dict[str, Any] | None:
     if config.teacher is None or not objective_of(config).needs:
         return None
-    quality = Quality.from_spec(config.teacher.quality)
+    quality, ensemble = quality_of(config), config.teacher.ensemble
     parts = {part: spec["_target_"] for part, spec in quality.transformation.items()}
-    return {**parts, "model": dict(config.teacher.model) if quality.needs_network else None}
+    combined = {"combination": ensemble.combination} if ensemble.is_one else {}
+    return {**parts, **combined, "model": teaching_model(config) if quality.needs_network else None}
 
 
 def _batch_size(config: RunConfig, dataset: Dataset) -> int:
@@ -184,10 +186,7 @@ def _batch(dataset: Dataset, *, size: int, device: torch.device) -> Batch:
 
 def _teacher(config: RunConfig, dataset: Dataset) -> Teacher:
     """The teacher with weights that were not trained: they take the same time."""
-    assert config.teacher is not None
-    quality = Quality.from_spec(config.teacher.quality)
-    network = _network(config.teacher.model, dataset) if quality.needs_network else None
-    return put_together(config, network, dataset, fitted=UNFITTED).to(device_of(config))
+    return untrained_teacher(config, dataset).to(device_of(config))
 
 
 def _network(spec: Mapping[str, Any], dataset: Dataset) -> nn.Module:

@@ -148,7 +148,7 @@ def _measured(
             "cost/train_seconds": train_seconds,
             "cost/stack_size": stack_size,
             "cost/step_ms_ratio": None if price is None else price.ratio,
-            "cost/teacher_train_seconds": None if taught is None else taught.record.metrics.get("cost/train_seconds"),
+            "cost/teacher_train_seconds": None if taught is None else taught.train_seconds,
         },
         why={
             "cost/teacher_train_seconds": NO_TEACHER if taught is None else "its teacher was not trained here",

@@ -4,7 +4,7 @@ Answers lie under ``<store.root>/teacher_outputs``, views under ``<store.root>/a
 teacher, data set, transformation, dtype and choice of outputs, written once, whoever asks first.
 """
 
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
@@ -15,13 +15,16 @@ from kdlab.data.stored import NoRoomError, megabytes, total_bytes
 from kdlab.data.transfer_order import Mixture
 from kdlab.data.views import Views, check_unmixed, stored_views
 from kdlab.experiments.lab import Lab, device_of, say
-from kdlab.experiments.teachers import Taught
 from kdlab.experiments.transfer import kept_rows, rows_identity, transfer_of
 from kdlab.records.identity import canonical_json
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import TrainingConfig
 from kdlab.teachers import Teacher, UniformTeacher
 from kdlab.teachers.cached import CachedTeacher, cached, output_specs
+from kdlab.teachers.ensemble import answers_by_batch
+
+if TYPE_CHECKING:  # a teacher that was taught itself asks its own: teachers.py imports this file
+    from kdlab.experiments.teachers import Taught
 
 Kept = TypeVar("Kept")
 ANSWERS, VIEWS = "teacher_outputs", "augmented_views"
@@ -82,7 +85,7 @@ def is_stored(teacher: Teacher) -> bool:
 
 
 def teaching(
-    taught: Taught | None, config: RunConfig, lab: Lab, *, features: frozenset[str] = frozenset()
+    taught: "Taught | None", config: RunConfig, lab: Lab, *, features: frozenset[str] = frozenset()
 ) -> Teacher | None:
     """Who answers a student during its training: the teacher itself, or its stored answers.
 
@@ -95,8 +98,8 @@ def teaching(
     Raises:
         UserError: ``teacher.cache`` asks for what cannot be stored.
     """
-    if taught is None or not is_cached(config) or isinstance(taught.provider, UniformTeacher):
-        return None if taught is None else taught.provider  # a uniform teacher says the same whatever it is shown
+    if taught is None or not is_cached(config) or _is_never_stored(taught.provider):
+        return None if taught is None else taught.provider
     assert config.teacher is not None
     cache = config.teacher.cache
     if cache.fixed_targets:
@@ -141,6 +144,11 @@ def teaching(
         say(f"  {error}: the teacher is asked online")
         return taught.provider
     return _keep(lab, key, answers)
+
+
+def _is_never_stored(teacher: Teacher) -> bool:
+    """A uniform teacher says the same whatever it is shown; a random member is another one in each batch."""
+    return isinstance(teacher, UniformTeacher) or answers_by_batch(teacher)
 
 
 def _answered(config: RunConfig, lab: Lab) -> tuple[Examples, dict[str, Any]]:

@@ -1,10 +1,11 @@
 """The teacher of a student: found by identity, or trained once, with a full record of its own in the same store.
 
-A teacher that only transforms another (over-confident, low-bit, ...) shares that parent over all its doses; the record
-names it. Its accuracy on our own loader is measured, and so known, before any student trains.
+A teacher that only transforms another (over-confident, low-bit, ...) shares that parent over all its doses, an ensemble
+is put together from members that other ensembles may share, and a teacher may be taught by another; the record names
+them. Its accuracy on our own loader is measured, and so known, before any student trains.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,12 +20,24 @@ from kdlab.evaluation.dark_knowledge import describe_dark_knowledge, undefined_d
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.evaluation.scored import Scored
+from kdlab.experiments import chains
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, cache_dir, device_of, say
 from kdlab.experiments.latency import latency_of
 from kdlab.experiments.plan import PlannedRun, fitted_to_rows, scaling, teacher_terms
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
+from kdlab.experiments.several import (
+    Member,
+    generation_seed,
+    last_assistant,
+    members,
+    quality_of,
+    teacher_recipe,
+    teaching_model,
+    told_as,
+    word_of,
+)
 from kdlab.experiments.transfer import kept_rows, rows_of
 from kdlab.models import build_model, check_model
 from kdlab.objectives import Objective
@@ -34,7 +47,19 @@ from kdlab.records.weights import load_weights, match_state, read_state
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import TeacherConfig
 from kdlab.streams import stream_seed
-from kdlab.teachers import Quality, ScaledTeacher, Teacher, facts_of, make_teacher, matched
+from kdlab.teachers import (
+    UNFITTED,
+    EnsembleTeacher,
+    Quality,
+    RandomMember,
+    ScaledTeacher,
+    SideBySide,
+    Teacher,
+    facts_of,
+    make_teacher,
+    matched,
+)
+from kdlab.teachers.ensemble import RANDOM, measured_form
 from kdlab.training import Learner
 
 NO_TEACHER_OF_ITS_OWN = "a teacher was taught by no other network"
@@ -48,29 +73,39 @@ NETWORK_KEYS = ("cost/", *TRAINING_COST, "latency/", "throughput/", *PARENT_KEYS
 
 @dataclass(frozen=True)
 class Taught:
-    """A teacher ready to teach: the provider, its record, and the network behind it (None for a control)."""
+    """A teacher ready to teach.
+
+    Args:
+        provider: who answers.
+        record: of the teacher.
+        is_network: whether it is a network that teaches, or several; False for a control.
+        train_seconds: of all networks that had to be trained for it; None where one of them was not trained here.
+    """
 
     provider: Teacher
     record: RunRecord
     is_network: bool
+    train_seconds: float | None
 
 
 def obtain_teacher(planned: PlannedRun, lab: Lab, *, force: bool = False) -> Taught:
-    """Find or make the teacher of ``planned`` (its parent first), and put it together."""
-    if planned.parent is not None:
-        obtain(planned.parent, lab, teacher_work(planned.parent, lab), force=force)
-    return teach(planned, obtain(planned, lab, teacher_work(planned, lab), force=force), lab)
+    """Find or make the teacher of ``planned`` (those it comes from first), and put it together."""
+    for run in planned.lineage():
+        record = obtain(run, lab, teacher_work(run, lab), force=force)
+    return teach(planned, record, lab)
 
 
 def teach(planned: PlannedRun, record: RunRecord, lab: Lab) -> Taught:
     """A finished teacher, ready to teach."""
     assembled = assemble(planned, lab, fitted=record.provenance.get(FACTS, {}))
-    return Taught(assembled.provider, record, assembled.network is not None)
+    own = [run for run in planned.lineage() if run.parent is None and not run.members]
+    seconds = _sum([_cost_of(record if run is planned else lab.store.load(run.run_id)) for run in own])
+    return Taught(assembled.provider, record, assembled.network is not None, seconds["cost/train_seconds"])
 
 
 def teacher_work(planned: PlannedRun, lab: Lab) -> Work:
     """How a teacher is made and measured: trained (or loaded) where it has weights of its own, else put together."""
-    own = planned.parent is None and _quality(planned.config).needs_network
+    own = not planned.sources and quality_of(planned.config).needs_network
 
     def make(desk: Desk) -> Made:
         if is_trained(planned):
@@ -106,10 +141,52 @@ def assemble(planned: PlannedRun, lab: Lab, *, fitted: Mapping[str, float] = Map
         fitted: what was fitted for it when its record was made; what is not there is fitted now.
     """
     config, dataset = planned.config, lab.dataset(planned.config)
-    quality = _quality(config)
-    network = load_network(planned.parent or planned, lab, dataset) if quality.needs_network else None
+    quality, whole = quality_of(config), planned.parent or planned
+    if whole.members:
+        return _ensemble(planned, whole.members, lab, fitted=fitted)
+    network = load_network(whole, lab, dataset) if quality.needs_network else None
     provider = put_together(config, network, dataset, fitted=fitted)
     return Assembled(provider, network if quality.is_network else None)
+
+
+def _ensemble(
+    planned: PlannedRun, members: Sequence[PlannedRun], lab: Lab, *, fitted: Mapping[str, float]
+) -> Assembled:
+    """What finished members say together, and their networks side by side."""
+    records = [lab.store.load(member.run_id) for member in members]
+    found = [
+        assemble(member, lab, fitted=record.provenance.get(FACTS, {}))
+        for member, record in zip(members, records, strict=True)
+    ]
+    combined = combined_by(planned.config, [member.provider for member in found])
+    provider = _on_top(planned.config, combined, lab.dataset(planned.config), fitted=fitted)
+    return Assembled(provider, SideBySide([member.network for member in found if member.network is not None]))
+
+
+def combined_by(config: RunConfig, members: Sequence[Teacher]) -> Teacher:
+    """The members of an ensemble as one teacher."""
+    assert config.teacher is not None
+    combination = config.teacher.ensemble.combination
+    if combination == RANDOM:
+        return RandomMember(members, seed=config.teacher.seed)
+    return EnsembleTeacher(members, combination=combination, temperature=config.shown_temperature)
+
+
+def untrained_teacher(config: RunConfig, dataset: Dataset) -> Teacher:
+    """The teacher of a config with weights that nobody trained: for what is only tried, or timed."""
+    assert config.teacher is not None
+    if config.teacher.ensemble.is_one:
+        combined = combined_by(config, [_untrained_member(member, dataset) for member in members(config)])
+        return _on_top(config, combined, dataset, fitted=UNFITTED)
+    network = build_teacher_network(config, dataset) if quality_of(config).needs_network else None
+    return put_together(config, network, dataset, fitted=UNFITTED)
+
+
+def _untrained_member(member: Member, dataset: Dataset) -> Teacher:
+    try:
+        return untrained_teacher(member.config, dataset)
+    except UserError as error:
+        raise told_as(error, {"teacher.": member.key}) from error
 
 
 def put_together(
@@ -117,30 +194,39 @@ def put_together(
 ) -> Teacher:
     """The teacher of a config over a network: what its quality makes of it, and the scaling on top."""
     assert config.teacher is not None
-    fitted_to = rows_of(config, dataset).train if fitted_to_rows(config, _quality(config)) else dataset.train
-    known: dict[str, Any] = {
-        "train": fitted_to,
-        "predict": lambda teacher, examples: _predicted(teacher, examples, config),
-        "fitted": fitted,
-    }
     made = make_teacher(
-        _quality(config),
+        quality_of(config),
         network,
         num_classes=dataset.num_classes,
         seed=config.teacher.seed,
         validation=dataset.validation,
-        **known,
+        **_offered(config, dataset, fitted),
     )
+    return _on_top(config, made, dataset, fitted=fitted)
+
+
+def _offered(config: RunConfig, dataset: Dataset, fitted: Mapping[str, float]) -> dict[str, Any]:
+    """What is known to whatever is fitted for a teacher."""
+    to_rows = fitted_to_rows(config, quality_of(config))
+    return {
+        "train": rows_of(config, dataset).train if to_rows else dataset.train,
+        "predict": lambda teacher, examples: _predicted(teacher, examples, config),
+        "fitted": fitted,
+    }
+
+
+def _on_top(config: RunConfig, made: Teacher, dataset: Dataset, *, fitted: Mapping[str, float]) -> Teacher:
+    """The scaling of a config on top of its teacher."""
     on_top = scaling(config)
     if "match_entropy" in on_top:
-        return matched(made, **on_top["match_entropy"], **known)
+        return matched(made, **on_top["match_entropy"], **_offered(config, dataset, fitted))
     return ScaledTeacher(made, scale=on_top["logit_scale"]) if on_top else made
 
 
 def training_set(config: RunConfig, examples: Examples, dataset: Dataset) -> Examples:
     """What a teacher of this config learns from, of these training examples: as they are, or as its quality says."""
     assert config.teacher is not None
-    return _quality(config).training_set(
+    return quality_of(config).training_set(
         examples,
         num_classes=dataset.num_classes,
         seed=config.teacher.seed,
@@ -151,18 +237,20 @@ def training_set(config: RunConfig, examples: Examples, dataset: Dataset) -> Exa
     )
 
 
-def _quality(config: RunConfig) -> Quality:
-    assert config.teacher is not None
-    return Quality.from_spec(config.teacher.quality)
-
-
 def build_teacher_network(config: RunConfig, dataset: Dataset) -> nn.Module:
-    """The teacher's architecture, initialised from the stream (teacher, init, seed)."""
+    """The architecture of what teaches, initialised from the stream (teacher, init, seed, generation).
+
+    The networks of an ensemble, side by side, are those that are timed; its members have streams of their own.
+    """
     assert config.teacher is not None
     shape: dict[str, Any] = {"input_shape": dataset.input_shape, "num_classes": dataset.num_classes}
-    seed = stream_seed("teacher", "init", config.teacher.seed)
-    network = build_model(config.teacher.model, **shape, seed_value=seed, key="teacher.model")
-    check_model(network, **shape, key="teacher.model")
+    model, seed = teaching_model(config), stream_seed("teacher", "init", config.teacher.seed)
+    assert model is not None
+    if config.teacher.is_taught:
+        seed = generation_seed(config)
+    key = f"teacher.assistants.{last}" if (last := last_assistant(config.teacher)) else "teacher.model"
+    network = build_model(model, **shape, seed_value=seed, key=key)
+    check_model(network, **shape, key=key)
     return network
 
 
@@ -206,24 +294,48 @@ def _said_of(
 
 def _predicted(provider: Teacher, examples: Examples, config: RunConfig) -> Predictions:
     device = device_of(config)
-    return predict_teacher(provider.to(device), examples, batch_size=config.evaluation.batch_size, device=device)
+    asked = measured_form(provider.to(device))
+    return predict_teacher(asked, examples, batch_size=config.evaluation.batch_size, device=device)
 
 
 def is_trained(planned: PlannedRun) -> bool:
     """Whether a teacher has weights of its own that are trained here."""
     teacher = planned.config.teacher
     assert teacher is not None
-    quality = _quality(planned.config)
-    return planned.parent is None and quality.needs_network and quality.trained and teacher.checkpoint is None
+    if planned.sources:
+        return planned.taught_by is not None
+    quality = quality_of(planned.config)
+    return quality.needs_network and quality.trained and teacher.checkpoint is None
 
 
 def lesson(planned: PlannedRun, lab: Lab, desk: Desk) -> Lesson:
-    """A teacher ready to learn from hard labels, or what its quality makes of them, and how it is measured then."""
+    """A teacher ready to learn, and how it is measured then."""
+    return _lesson_on_labels(planned, lab, desk) if planned.taught_by is None else _lesson_of_pupil(planned, lab, desk)
+
+
+def _lesson_of_pupil(planned: PlannedRun, lab: Lab, desk: Desk) -> Lesson:
+    """A teacher that learns from another, as a student does."""
+    assert planned.taught_by is not None
+    dataset = lab.dataset(planned.config)
+    network = build_teacher_network(planned.config, dataset)
+    taught = teach(planned.taught_by, lab.store.load(planned.taught_by.run_id), lab)
+    learner = chains.learner(planned.config, network, taught, lab, desk)
+
+    def made(trained: Trained) -> Made:
+        measured = _own(planned, network, lab, seconds=trained.seconds, stack_size=float(trained.stack_size))
+        fields = {"weights": learner.objective.weights()}
+        return Made(network, measured, fields, {**trained.facts, **chains.facts_of(learner)})
+
+    return Lesson(planned, learner, dataset.num_classes, made)
+
+
+def _lesson_on_labels(planned: PlannedRun, lab: Lab, desk: Desk) -> Lesson:
+    """A teacher that learns from hard labels, or what its quality makes of them."""
     config = planned.config
     assert config.teacher is not None
-    dataset, quality = lab.dataset(config), _quality(config)
+    dataset, quality = lab.dataset(config), quality_of(config)
     network = build_teacher_network(config, dataset)
-    recipe = recipe_of(config.teacher.effective_training())
+    recipe = recipe_of(teacher_recipe(config))
     objective = Objective.from_specs(teacher_terms(quality), num_steps=recipe.steps)
     examples = training_set(config, dataset.train, dataset)
     learner = Learner(
@@ -283,13 +395,23 @@ def _transformed(planned: PlannedRun, lab: Lab) -> Made:
     parent = _parent(planned, lab)
     assembled = assemble(planned, lab)
     facts = facts_of(assembled.provider)
-    measured = _measured(planned, assembled, lab, cost=_cost_of(parent), parent=parent)
+    cost = _cost_of(parent)
+    if planned.members:
+        cost = _sum([_cost_of(lab.store.load(member.run_id)) for member in planned.members])
+    measured = _measured(planned, assembled, lab, cost=cost, parent=parent)
     return Made(None, measured, {}, {FACTS: facts} if facts else {})
 
 
 def _cost_of(record: RunRecord | None) -> dict[str, float | None]:
     """What the training behind a teacher took, as its record (or its parent's) tells."""
     return {key: None if record is None else record.metrics.get(key) for key in TRAINING_COST}
+
+
+def _sum(costs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The training of several networks: seconds in all, where all were trained here; they were in no one stack."""
+    seconds = [cost["cost/train_seconds"] for cost in costs]
+    known = [value for value in seconds if value is not None]
+    return {"cost/train_seconds": sum(known) if len(known) == len(seconds) else None, "cost/stack_size": None}
 
 
 def _measured(
@@ -307,7 +429,9 @@ def _measured(
     network = assembled.network
     latency = None
     if network is not None:
-        latency = latency_of(config.teacher.model, None, config=config, dataset=dataset, lab=lab)
+        model = teaching_model(config)
+        assert model is not None
+        latency = latency_of(model, None, config=config, dataset=dataset, lab=lab)
     extra: dict[str, float | None] = {**cost, **_of_parent(parent, config)}
     if "rows" in planned.identity_config:
         extra["transfer/target_entropy"] = _entropy_on_rows(planned, assembled, lab)
@@ -323,11 +447,11 @@ def _measured(
         network=network,
         latency=latency,
         extra=extra,
-        why=_reasons(network, parent),
+        why=_reasons(network, parent, is_ensemble=config.teacher.ensemble.is_one),
     )
     accuracy = assessment.metrics.get("validation/accuracy")
     shown = "" if accuracy is None or network is None else f": validation accuracy {accuracy:.4f}"
-    say(f"  teacher {planned.run_id} ({config.teacher.quality['name']}){shown}")
+    say(f"  teacher {planned.run_id} ({word_of(config.teacher)}){shown}")
     return Measured(assessment, {"dark_knowledge": _dark_knowledge(predictions, config, dataset, network)})
 
 
@@ -353,11 +477,14 @@ def _of_parent(parent: RunRecord | None, config: RunConfig) -> dict[str, float |
     return {key: None if parent is None else parent.metrics.get(key.replace("parent_", "")) for key in keys}
 
 
-def _reasons(network: nn.Module | None, parent: RunRecord | None) -> dict[str, str]:
+def _reasons(network: nn.Module | None, parent: RunRecord | None, *, is_ensemble: bool = False) -> dict[str, str]:
     """Why keys of a teacher's record stay undefined, by prefix."""
     reasons = {"": NO_TEACHER_OF_ITS_OWN, "latency/": "not measured: evaluation.latency.enabled is false"}
     reasons["throughput/"] = reasons["latency/"]
     reasons["cost/train_seconds"] = reasons["cost/stack_size"] = "loaded from a checkpoint, not trained here"
+    if is_ensemble:
+        reasons["cost/train_seconds"] = "one of its members was not trained here"
+        reasons["cost/stack_size"] = "its members were trained apart"
     trained = "a trained teacher is no transformation of another"
     reasons |= dict.fromkeys(PARENT_KEYS, trained if parent is None else "its parent was not measured there")
     if network is None:

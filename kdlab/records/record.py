@@ -29,7 +29,9 @@ class RunRecord:
         weights: effective weight of every term of the objective.
         teacher: of a student ``{"id", "quality", "metrics", "targets"}``: the record of the network that taught and the
             metrics of the targets that were shown; None for scratch and teacher.
-        parent: the run id of the trained teacher that a transformed teacher comes from.
+        parent: the run id of the trained teacher that a transformed teacher comes from, or of the teacher that taught
+            one that was taught itself.
+        members: of an ensemble, the run ids of the teachers it is made of.
         twin: run id of the student's scratch twin.
         metrics: flat, fractions / nats / milliseconds; None where undefined.
         metrics_undefined: key -> reason, for every None.
@@ -56,6 +58,7 @@ class RunRecord:
     weights: Mapping[str, float] = field(default_factory=dict)
     teacher: Mapping[str, Any] | None = None
     parent: str | None = None
+    members: list[str] = field(default_factory=list)
     twin: str | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     metrics_undefined: Mapping[str, str] = field(default_factory=dict)

@@ -195,6 +195,7 @@ def compact(record: RunRecord, members: Iterable[Mapping[str, Any]]) -> WrittenL
         "curves": {},
         "teacher": _teacher(record.teacher),
         "parent": record.parent,
+        **({"ensemble": list(record.members)} if record.members else {}),
         "twin": record.twin,
         "commit": provenance.get("commit"),
         "dirty": provenance.get("dirty"),

@@ -16,6 +16,7 @@ from typing import Any
 from kdlab.records.identity import without_neutral
 from kdlab.reporting.compact import Line, override_key
 from kdlab.reporting.intervals import Seeds
+from kdlab.reporting.lineage import is_taught, of_teacher, several_word
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
@@ -166,7 +167,12 @@ def _askers(runs: Sequence[Line]) -> dict[str, list[dict[str, Any]]]:
     """Run id of a twin or teacher -> the memberships of the students that refer to it."""
     askers: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        for other in (run.get("twin"), (run.get("teacher") or {}).get("id"), run.get("parent")):
+        for other in (
+            run.get("twin"),
+            (run.get("teacher") or {}).get("id"),
+            run.get("parent"),
+            *run.get("ensemble", ()),
+        ):
             if other:
                 askers.setdefault(other, []).extend(run["members"])
     return askers
@@ -199,8 +205,11 @@ def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], 
     if role == "scratch":  # it belongs to points whose teacher and objective it does not have
         knobs = {name: value for name, value in knobs.items() if not TAUGHT_KEYS.match(name)}
     if role == "teacher":
-        tempered = any(name.endswith(".temperature") for name in flatten(json.loads(signature)))
-        knobs = {name: value for name, value in knobs.items() if _of_teacher(name, tempered=tempered)}
+        told = flatten(json.loads(signature))
+        tempered = any(name.endswith(".temperature") for name in told)
+        knobs = {
+            name: value for name, value in knobs.items() if is_taught(told) or _of_teacher(name, tempered=tempered)
+        }
     arms = {arm} if role == "student" else {member.get("arm") for _, member in mine}
     finished = sorted((run for run in runs if run["status"] == "finished"), key=lambda run: str(run["run_id"]))
     quality = quality_of(runs[0]) if role == "student" else None
@@ -224,7 +233,8 @@ def _group(key: tuple[str, str, str, str | None, str | None], runs: list[Line], 
 
 def _of_teacher(name: str, *, tempered: bool) -> bool:
     """Whether an override concerns a teacher; T does where its targets are made for one (virtual, match_entropy)."""
-    return OF_TEACHER_KEYS.match(name) is not None or (tempered and name == "objective.temperature")
+    shows = name in ("objective", "objective/term") or name.endswith(".temperature")
+    return OF_TEACHER_KEYS.match(name) is not None or (tempered and shows)
 
 
 def _common(points: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -301,7 +311,8 @@ def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header
         implied -= set((header.get("tune") or {}).get(group.arm, ()))
     knobs = ", ".join(f"{names[key]}={group.knobs[key]}" for key in varied if key in group.knobs and key not in implied)
     if group.role == "teacher":
-        return f"teacher, {group.quality}" if group.quality and group.quality != "standard" else "teacher"
+        word = several_word(group.identity) or "teacher"
+        return f"{word}, {group.quality}" if group.quality and group.quality != "standard" else word
     head = group.arm or ("scratch" if group.role == "scratch" else "")
     if not head and group.quality == "uniform" and "uniform" not in knobs:
         head = "uniform"
@@ -309,7 +320,10 @@ def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header
 
 
 def _differences(groups: Sequence[Group]) -> list[str]:
-    """For every group the identity keys in which these groups differ, as ``key=value``."""
+    """What tells groups apart: how many taught them, else the identity keys in which they differ, as ``key=value``."""
+    words = [several_word(of_teacher(group.identity)) for group in groups]
+    if any(words) and len(set(words)) == len(groups):
+        return [word or "one teacher" for word in words]
     keys = sorted({key for group in groups for key in group.identity})
     differing = [key for key in keys if len({group.identity.get(key) for group in groups}) > 1]
     names = short_names(differing)

@@ -46,7 +46,7 @@ def study_lines(store_root: Path, report_root: Path, name: str, *, prune: bool =
 
 
 def _with_relatives(store: Store, run_ids: Iterable[str]) -> Iterator[RunRecord]:
-    """The records of these runs that exist, and of the twins, teachers and parents they refer to, one at a time.
+    """The records of these runs that exist and of all that they refer to (twins, teachers, parents), one at a time.
 
     A record is ten times its compact line: ten thousand of them are not held at once.
     """
@@ -59,4 +59,4 @@ def _with_relatives(store: Store, run_ids: Iterable[str]) -> Iterator[RunRecord]
         found.add(run_id)
         yield record
         teacher = (record.teacher or {}).get("id")
-        waiting += [other for other in (record.twin, record.parent, teacher) if other]
+        waiting += [other for other in (record.twin, record.parent, teacher, *record.members) if other]

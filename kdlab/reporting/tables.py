@@ -10,6 +10,7 @@ from kdlab.reporting.chosen import chosen_marks
 from kdlab.reporting.groups import Group, rerun_command
 from kdlab.reporting.intervals import Interval
 from kdlab.reporting.keys import LABELS
+from kdlab.reporting.lineage import has_several_teachers
 from kdlab.reporting.table import NOTHING, Table, csv_text, parts, show, show_difference
 
 MAIN_METRICS = (
@@ -22,6 +23,7 @@ MAIN_METRICS = (
     "cost/step_ms_ratio",
 )
 MOST_SLICE_COLUMNS = 4
+TEACHER_COST = "cost/teacher_train_seconds"
 
 
 def show_latency(summary: Summary, row: ResultRow, metric: str) -> str:
@@ -51,12 +53,14 @@ def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | No
     references = _references(chosen)
     retained = any(row.retained for row in chosen)
     failed = any(row.group.failed for row in chosen)
+    several = any(has_several_teachers(row.group.identity) for row in chosen)  # then what they cost tells arms apart
     columns = ["Setting", "n", *([] if not failed else ["Failed"])]
     for metric in used:
         columns.append(LABELS[metric])
         columns += ["Retained"] if metric == "test/accuracy" and retained else []
     for name in references:
         columns += [f"Δ accuracy to {name}", "Verdict"]
+    columns += ["Teacher training (s)"] if several else []
     best = summary.best(data)
     cells, records = [], []
     for row in chosen:
@@ -74,6 +78,10 @@ def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | No
             against = row.against(*place)
             line += [show_difference(_difference(against, "test/accuracy")), _verdict(against, "test/accuracy")]
             record |= _compared(name, against)
+        if several:
+            cost = summary.interval_of(row.group, TEACHER_COST)
+            line.append(NOTHING if cost is None else f"{cost.estimate:.1f}")
+            record |= parts(TEACHER_COST, cost)
         cells.append(line)
         records.append(record)
     commands = [rerun_command(row.group, header=summary.header) for row in chosen]

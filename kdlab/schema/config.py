@@ -13,7 +13,14 @@ from kdlab.schema.bookkeeping import (
     TrackerConfig,
     TrainerConfig,
 )
-from kdlab.schema.learning import DataConfig, ObjectiveConfig, TeacherConfig, TrainingConfig
+from kdlab.schema.learning import (
+    DataConfig,
+    ObjectiveConfig,
+    TeacherConfig,
+    TrainingConfig,
+    needs_teacher,
+    teacher_needs,
+)
 from kdlab.schema.section import Section, Spec
 
 
@@ -44,3 +51,26 @@ class RunConfig(Section):
         if self.teacher is None or not self.teacher.cache.views:
             return self.training
         return self.training.model_copy(update={"views": self.teacher.cache.views})
+
+    @property
+    def taught_terms(self) -> dict[str, Spec]:
+        """The terms of the objective that count and ask for a teacher, with all of their knobs.
+
+        Raises:
+            UserError: a term has a target that is none.
+        """
+        from kdlab.objectives import effective_terms
+
+        counting = effective_terms(self.objective.terms, num_steps=self.training.steps)
+        return {name: term for name, term in counting.items() if needs_teacher(term)}
+
+    @property
+    def shown_temperature(self) -> float | None:
+        """The one temperature at which the terms show what a teacher says; None where there is none, or more than one.
+
+        It is what stands in the terms: ``objective.temperature`` may be read by none.
+        """
+        taught = self.taught_terms.values()
+        found = [term["temperature"] for term in taught if "temperature" in term and "logits" in teacher_needs(term)]
+        one = found[0] if found and all(item == found[0] for item in found) else None
+        return one if isinstance(one, int | float) else None

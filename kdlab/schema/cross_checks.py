@@ -8,6 +8,7 @@ from kdlab.schema.bookkeeping import EVERY_ARM, FIRST_TUNING_SEED, SETS
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import DataConfig, TeacherConfig, needs_teacher
 from kdlab.schema.messages import message
+from kdlab.schema.several_checks import several_problems
 
 
 def cross_problems(config: RunConfig) -> list[str]:
@@ -64,6 +65,7 @@ def _teacher_problems(config: RunConfig, teacher: TeacherConfig) -> list[str]:
     problems = []
     quality = Quality.from_spec(teacher.quality)
     problems += _cache_problems(config, teacher)
+    problems += several_problems(config, teacher)
     if teacher.checkpoint is not None and quality.own_weights:
         told = f"teacher.quality.name = '{quality.name}' makes weights of its own; leave one of them out"
         problems.append(f"teacher.checkpoint = '{teacher.checkpoint}': {told}")

@@ -141,11 +141,63 @@ class TeacherCacheConfig(Section):
     fixed_targets: bool = False
 
 
+class MemberConfig(Section):
+    """What a named member of an ensemble has of its own; all else it has from the section ``teacher``.
+
+    Mappings are laid over those of the teacher; one with a ``_target_`` or a ``name`` of its own stands in their place.
+    """
+
+    model: Spec = {}
+    training: Spec = {}
+    quality: Spec = {}
+    seed: Annotated[int, Field(ge=0)] | None = None
+    checkpoint: str | None = None
+
+
+class EnsembleConfig(Section):
+    """Several teachers in the place of one.
+
+    Args:
+        count: members that differ in their seeds, ``member_seed(teacher.seed, number)``; 1 for no ensemble.
+        members: or different ones, by name.
+        combination: how their answers are made into one (``kdlab.teachers.combining``); ``random`` draws one of them
+            for each batch.
+    """
+
+    count: Annotated[int, Field(ge=1)] = 1
+    members: dict[str, MemberConfig] = {}
+    combination: Literal["probabilities", "probabilities_then_temper", "logits", "confidence", "random"] = (
+        "probabilities"
+    )
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there is more than one teacher."""
+        return self.count > 1 or bool(self.members)
+
+    @property
+    def reads_temperature(self) -> bool:
+        """Whether what it says depends on the temperature at which the student sees it."""
+        from kdlab.teachers.combining import COMBINATIONS
+
+        return self.is_one and self.combination in COMBINATIONS and COMBINATIONS[self.combination].reads_temperature
+
+
 class TeacherConfig(Section):
     """The teacher: architecture, recipe, seed and quality; or a checkpoint of the user's.
 
-    On top of any quality that has a network, its logits may be multiplied by ``logit_scale``, or by the one number that
-    gives its tempered targets the mean entropy ``match_entropy`` (nats) on the transfer set.
+    It may be an ``ensemble``, or a network that was taught itself: the last of some ``assistants`` between teacher and
+    student (Mirzadeh et al. 2020, arXiv:1902.03393), or the student's own architecture in an earlier of ``generations``
+    (Furlanello et al. 2018, arXiv:1805.04770). Its quality is then that of the networks that learn from labels.
+
+    On top of any quality that has a network, the logits of what teaches may be multiplied by ``logit_scale``, or by the
+    one number that gives its tempered targets the mean entropy ``match_entropy`` (nats) on the transfer set.
+
+    Args:
+        assistants: name -> model, from the teacher towards the student: knobs that are laid over ``model``, or a
+            ``_target_`` with its own. Each learns from the one before as the student does: objective, data, recipe.
+        generations: N networks of the student's architecture and recipe before the student, which is generation N.
+            Generation 0 learns from labels, in the place of ``model`` and ``training``; 0 for none.
     """
 
     model: Spec
@@ -156,6 +208,14 @@ class TeacherConfig(Section):
     logit_scale: Annotated[float, Field(gt=0)] | None = None
     match_entropy: Annotated[float, Field(gt=0)] | None = None
     cache: TeacherCacheConfig = TeacherCacheConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+    assistants: dict[str, Spec] = {}
+    generations: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether what teaches the student was taught by another network."""
+        return bool(self.assistants) or self.generations > 1
 
     def effective_training(self) -> TrainingConfig:
         """The recipe with what the quality preset changes in it (an under-trained teacher: its steps)."""
@@ -182,12 +242,21 @@ class ObjectiveConfig(BaseModel):
 
 def needs_teacher(term: Mapping[str, Any]) -> bool:
     """Whether a term's function asks for a teacher's outputs, whatever its weight."""
-    from kdlab.targets import resolve
-
     try:
-        return bool(getattr(resolve(str(term.get("_target_"))), "needs", ()))
+        return bool(teacher_needs(term))
     except UserError:
         return False  # reported by the check of the targets
+
+
+def teacher_needs(term: Mapping[str, Any]) -> frozenset[str]:
+    """What a term's function asks of a teacher: ``logits``, or features by the knobs that name them.
+
+    Raises:
+        UserError: its target is no import path of anything.
+    """
+    from kdlab.targets import resolve
+
+    return frozenset(getattr(resolve(str(term.get("_target_"))), "needs", ()))
 
 
 def reads_unlabelled(term: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from kdlab.teachers.by_index import PermutedTeacher, VirtualTeacher, virtual
 from kdlab.teachers.cached import CachedTeacher, cached
+from kdlab.teachers.combining import COMBINATIONS
+from kdlab.teachers.ensemble import EnsembleTeacher, RandomMember, SideBySide, answers_by_batch, side_by_side
 from kdlab.teachers.low_bit import low_bit
 from kdlab.teachers.providers import (
     OnlineTeacher,
@@ -20,15 +22,20 @@ from kdlab.teachers.scaling import calibrated, check_entropy, matched
 from kdlab.teachers.training_data import no_shift, noisy_labels, shifted
 
 __all__ = [
+    "COMBINATIONS",
     "UNFITTED",
     "CachedTeacher",
+    "EnsembleTeacher",
     "OnlineTeacher",
     "PermutedTeacher",
     "Quality",
+    "RandomMember",
     "ScaledTeacher",
+    "SideBySide",
     "Teacher",
     "UniformTeacher",
     "VirtualTeacher",
+    "answers_by_batch",
     "answers_by_index",
     "cached",
     "calibrated",
@@ -43,6 +50,7 @@ __all__ = [
     "refuses_augmentation",
     "scaled",
     "shifted",
+    "side_by_side",
     "stages_of",
     "tap_teacher",
     "virtual",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdlab.objectives.stacking import structure
 from kdlab.outputs import Batch, ModelOutput, TeacherOutput
-from kdlab.teachers import Teacher
+from kdlab.teachers import Teacher, answers_by_batch
 from kdlab.training.learner import Learner
 from kdlab.training.optimizers import recipe_key
 
@@ -66,6 +66,9 @@ def spread(batch: Batch, of_source: Places) -> Batch:
 def asked_for(teacher: Teacher, rows: Batch, places: Places) -> TeacherOutput:
     """What a teacher says for the batches of some sources, in one call: ``[places, B, ...]``."""
     shown = spread(rows, places)
+    if answers_by_batch(teacher):
+        each = [teacher(inputs, index) for inputs, index in zip(shown.inputs, shown.index, strict=True)]
+        return TeacherOutput(torch.stack([said.logits for said in each]), {})
     said = teacher(shown.inputs.flatten(0, 1), shown.index.flatten())
     features = {name: _by_place(value, places.count) for name, value in said.features.items()}
     return TeacherOutput(_by_place(said.logits, places.count), features)

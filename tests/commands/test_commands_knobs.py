@@ -66,6 +66,17 @@ READS = {
     "teacher/quality=label_noise": (["teacher.quality.label_noise"], ["teacher.quality.severity", "data.shift.by"]),
     "teacher/quality=shifted": (["teacher.quality.severity", "data.shift.by", "data.shift"], ["teacher.quality.scale"]),
     "teacher/quality=low_bit": (["teacher.quality.bits", "teacher.quality.granularity"], ["teacher.quality.epsilon"]),
+    "teacher/ensemble=seeds": (
+        ["teacher/ensemble", "teacher.ensemble.count", "teacher.ensemble.combination", "teacher.model.width"],
+        [],
+    ),
+    "teacher/ensemble=none": (["teacher/ensemble", "teacher.ensemble.count"], ["teacher.ensemble.combination"]),
+    "teacher/ensemble=models": (["teacher.ensemble.members.mlp.model.width", "teacher.ensemble.combination"], []),
+    "teacher/chain=assistant": (["teacher/chain", "teacher.assistants.middle.width", "teacher.training.steps"], []),
+    "teacher/chain=born_again": (
+        ["teacher/chain", "teacher.generations", "teacher.seed", "teacher/quality", "student.width"],
+        ["teacher/model", "teacher.model.width", "teacher.training.steps"],
+    ),
     "objective/term=[soft_targets]": (["objective.temperature", "objective.alpha"], []),
     "objective/term=[hard_labels]": (["objective.alpha"], ["objective.temperature", "teacher.seed"]),
 }
@@ -78,6 +89,31 @@ def test_what_a_config_reads(composer, choice):
     does, does_not = READS[choice]
     assert unread(raw_config(cfg), does) == []
     assert unread(raw_config(cfg), does_not) == does_not
+
+
+@pytest.mark.parametrize(
+    ("choice", "does", "does_not"),
+    [
+        (
+            "teacher/ensemble=seeds",
+            ["objective", "objective.temperature", "objective.terms.soft_targets.temperature"],
+            ["objective.alpha", "student.width", "training.steps", "data.shown.omit"],
+        ),
+        ("teacher/ensemble=seeds teacher.ensemble.combination=logits", [], ["objective", "objective.temperature"]),
+        ("teacher/ensemble=seeds objective=decoupled", ["objective.terms.decoupled.temperature"], []),
+        (
+            "teacher/chain=assistant",
+            ["objective.alpha", "objective.temperature", "training.steps", "data.shown.omit"],
+            ["student.width"],
+        ),
+        ("teacher/chain=born_again", ["student.width", "training.steps"], ["objective.alpha", "data.shown.omit"]),
+        ("teacher.generations=2", ["student.width", "training.steps", "objective.alpha"], ["teacher.model.width"]),
+    ],
+)
+def test_what_several_teachers_alone_read(composer, choice, does, does_not):
+    cfg, _ = composer.compose(["data=tiny", *choice.split()])
+    assert unread(raw_config(cfg), does, kind="teacher") == []
+    assert unread(raw_config(cfg), does_not, kind="teacher") == does_not
 
 
 def test_a_weight_of_zero_is_still_read(composer):

@@ -171,6 +171,10 @@ def golden_points():
         "clipped, seed 3": plan(config(seed=3, training__gradient_clip_norm=1.0)).run,
         "noise beside": plan(config(data__transfer={"_target_": "kdlab.data.transfer.noise", "size": 45})).run,
         "class 1 unseen": plan(config(data__shown={"omit": [1]})).twin,
+        "ensemble of 2": plan_teacher(config(teacher__ensemble={"count": 2})),
+        "two models": plan_teacher(config(teacher__ensemble={"members": {"a": {}, "b": {"model": {"width": 4}}}})),
+        "assistant": plan_teacher(config(teacher__assistants={"middle": {"width": 8}})),
+        "generation 2": plan(config(teacher__generations=2)).run,
     }
 
 

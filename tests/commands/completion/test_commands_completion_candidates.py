@@ -39,7 +39,8 @@ def test_sweeps_kdlabs_and_the_users_nested_ones_too(user_conf):
 
 def test_groups_and_their_options(user_conf):
     assert offered("kdlab run student=") == [f"student={name}" for name in configs_in(resource("conf") / "student")]
-    assert {"teacher/model=", "teacher/quality=", "teacher."} == set(offered("kdlab run teacher"))
+    groups = {f"teacher/{name}=" for name in ("model", "quality", "ensemble", "chain")}
+    assert groups | {"teacher."} == set(offered("kdlab run teacher"))
     assert "training/optimizer@teacher.training.optimizer=adamw" in offered(
         "kdlab run training/optimizer@teacher.training.optimizer="
     )
