@@ -247,11 +247,11 @@ def _time(planned: PlannedRun, lab: Lab) -> _Timed:
     """A few optimizer steps and forward passes of one architecture, about a second at most."""
     import torch
 
+    from kdlab.experiments.assembling import build_teacher_network
     from kdlab.experiments.lab import device_of
     from kdlab.experiments.step_cost import bare_step
     from kdlab.experiments.students import build_student
     from kdlab.experiments.teacher_cache import is_cached
-    from kdlab.experiments.teachers import build_teacher_network
     from kdlab.experiments.threads import threads_alone
 
     config = planned.config

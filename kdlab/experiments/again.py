@@ -9,12 +9,13 @@ from torch import nn
 
 from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
+from kdlab.experiments.assembling import build_teacher_network
 from kdlab.experiments.currency import missing_evaluation
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import PlannedRun, plan, plan_teacher
 from kdlab.experiments.runs import WEIGHTS, Work, measured_again
 from kdlab.experiments.students import build_student, student_work
-from kdlab.experiments.teachers import build_teacher_network, obtain_teacher, teacher_work
+from kdlab.experiments.teachers import obtain_teacher, teacher_work
 from kdlab.records.identity import canonical_json
 from kdlab.records.record import RunRecord
 from kdlab.records.store import read_record

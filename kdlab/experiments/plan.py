@@ -6,7 +6,6 @@ named ``seeds`` at every depth, so reports can strip them and group what differs
 
 import copy
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,19 @@ from typing import Any, Literal
 
 from kdlab.data.loading import data_identity
 from kdlab.errors import UserError
+from kdlab.experiments.concerning import (
+    CHAIN_KEYS,
+    CHAIN_SECTIONS,
+    OF_THE_STUDENT,
+    TEACHER_SECTIONS,
+    TWIN_SECTIONS,
+    concerning,
+    of_parent,
+    temperature_in,
+    what_shows_targets,
+    without,
+    without_scaling,
+)
 from kdlab.experiments.objectives import terms_of
 from kdlab.experiments.several import (
     ON_TOP,
@@ -36,14 +48,6 @@ from kdlab.schema.reading import read_config
 from kdlab.schema.section import identity_view
 from kdlab.teachers import Quality
 
-#: The sections of a config that concern a scratch twin, and those that concern a teacher.
-TWIN_SECTIONS = ("student", "training", "data", "seed")
-TEACHER_SECTIONS = ("teacher", "data", "seed")
-#: Those that concern a teacher that was taught itself: it learns as the student does.
-CHAIN_SECTIONS = (*TEACHER_SECTIONS, "student", "objective", "training")
-CHAIN_KEYS = ("teacher.chain", "teacher.assistants", "teacher.generations")
-#: What of the section ``data`` concerns the student alone.
-OF_THE_STUDENT = ("data.shown", "data.transfer")
 HARD_LABELS = HARD_LABELS_ALONE
 
 
@@ -137,17 +141,6 @@ def plan(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_
     return Plan(replace(asked, overrides=tuple(overrides)), twin, teacher, teaching_model(config))
 
 
-def concerning(sections: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
-    """Those overrides whose key lies in one of these sections of the config."""
-    return tuple(line for line in overrides if re.split(r"[=./@]", line.lstrip("+~"))[0] in sections)
-
-
-def without(keys: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
-    """Those overrides that set nothing at or below these dotted keys."""
-    names = [(line, re.split(r"[=@]", line.lstrip("+~"))[0].replace("/", ".")) for line in overrides]
-    return tuple(line for line, name in names if not any(f"{name}.".startswith(f"{key}.") for key in keys))
-
-
 def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read = read_config) -> PlannedRun:
     """The teacher of a config.
 
@@ -172,7 +165,7 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read
     if seeds:
         transformation["seeds"] = seeds
     if _reads_temperature(transformation):
-        asked += _temperature_in(overrides)
+        asked += temperature_in(overrides)
     if not quality.needs_network:
         control = _planned("teacher", config, {**transformation, "data": _data(config.data)})
         return replace(control, overrides=tuple(line for line in asked if not line.startswith("seed=")))
@@ -180,7 +173,7 @@ def plan_teacher(config: RunConfig, overrides: Sequence[str] = (), *, read: Read
     if not transformation:
         return replace(_planned("teacher", config, described), overrides=asked)
     parent = _planned("teacher", _untransformed(config, quality, read=read), described)
-    parent = replace(parent, overrides=_of_parent(asked, quality))
+    parent = replace(parent, overrides=of_parent(asked, quality))
     transformed = {"parent": parent.identity_config, **transformation}
     return replace(_planned("teacher", config, transformed, parent=parent), overrides=asked)
 
@@ -191,7 +184,7 @@ def _plan_several(config: RunConfig, overrides: Sequence[str], *, read: Read) ->
     transformation = {**scaling(config), **_fitted_rows(config, quality_of(config))}
     if transformation:
         plain = {**config.plain, "teacher": {**config.plain["teacher"], **dict.fromkeys(ON_TOP)}}
-        parent = _plan_several(read(plain), _without_scaling(overrides), read=read)
+        parent = _plan_several(read(plain), without_scaling(overrides), read=read)
         whole = _planned("teacher", config, {"parent": parent.identity_config, **transformation}, parent=parent)
     else:
         whole = (_ensemble if config.teacher.ensemble.is_one else _taught)(config, overrides, read=read)
@@ -199,8 +192,8 @@ def _plan_several(config: RunConfig, overrides: Sequence[str], *, read: Read) ->
     asked = without(("student",), asked) if config.teacher.assistants else asked
     if not config.teacher.is_taught:
         asked = asked if "rows" in transformation else without(OF_THE_STUDENT, asked)
-        asked += _temperature_in(overrides) if _reads_temperature(transformation) else ()
-        asked += _what_shows_targets(overrides) if config.teacher.ensemble.reads_temperature else ()
+        asked += temperature_in(overrides) if _reads_temperature(transformation) else ()
+        asked += what_shows_targets(overrides) if config.teacher.ensemble.reads_temperature else ()
         asked = tuple(dict.fromkeys(asked))
     return replace(whole, overrides=asked)
 
@@ -215,7 +208,7 @@ def _ensemble(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Pla
     """
     assert config.teacher is not None
     ensemble, shared = config.teacher.ensemble, ("version", "role", "data")
-    asked = without(("teacher.ensemble", "teacher.seed"), _without_scaling(overrides))
+    asked = without(("teacher.ensemble", "teacher.seed"), without_scaling(overrides))
     found = [plan_teacher(one.config, (*asked, *one.overrides), read=read) for one in members(config, read=read)]
     shown = config.shown_temperature
     if ensemble.reads_temperature and shown is None:
@@ -250,7 +243,7 @@ def _taught(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Plann
         UserError: the objective learns nothing from a teacher.
     """
     assert config.teacher is not None
-    asked = (*without(CHAIN_KEYS, _without_scaling(overrides)), *chain_before(config))
+    asked = (*without(CHAIN_KEYS, without_scaling(overrides)), *chain_before(config))
     pupil = as_student(config, read=read)
     if not pupil.taught_terms:
         raise UserError(f"teacher.{of_chain(config.teacher)}: no term of the objective learns from a teacher")
@@ -261,20 +254,6 @@ def _taught(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Plann
     seeds = {"teacher": config.teacher.seed, "data": config.data.seed}
     described = {**_learner(pupil, teacher), "role": "teacher", "teacher": first, "between": between, "seeds": seeds}
     return replace(_planned("teacher", config, described), taught_by=teacher)
-
-
-def _without_scaling(overrides: Sequence[str]) -> tuple[str, ...]:
-    return without([f"teacher.{name}" for name in ON_TOP], overrides)
-
-
-def _temperature_in(overrides: Sequence[str]) -> tuple[str, ...]:
-    return tuple(line for line in overrides if line.lstrip("+").startswith("objective.temperature="))
-
-
-def _what_shows_targets(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that say at which temperature the terms show targets: which terms, and their temperatures."""
-    keys = [(line, re.split(r"[=@]", line.lstrip("+~"))[0]) for line in concerning(("objective",), overrides)]
-    return tuple(line for line, key in keys if key in ("objective", "objective/term") or key.endswith(".temperature"))
 
 
 def scaling(config: RunConfig) -> dict[str, Any]:
@@ -295,15 +274,6 @@ def scaling(config: RunConfig) -> dict[str, Any]:
 
 def _reads_temperature(transformation: Mapping[str, Any]) -> bool:
     return any("temperature" in part for part in transformation.values() if isinstance(part, Mapping))
-
-
-def _of_parent(asked: Sequence[str], quality: Quality) -> tuple[str, ...]:
-    """The overrides of the trained network behind a transformed teacher: without what transforms it."""
-    dropped = ["teacher.logit_scale", "teacher.match_entropy", "objective."]
-    if not quality.own_weights:
-        dropped += ["teacher/quality", "teacher.quality"]
-    asked = without(OF_THE_STUDENT, asked)
-    return tuple(line for line in asked if not line.lstrip("+").startswith(tuple(dropped)))
 
 
 def _fitted_rows(config: RunConfig, quality: Quality) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import nn
 from kdlab.data.augmentation import Augmentation, try_augmentation
 from kdlab.data.views import check_unmixed
 from kdlab.errors import UserError
+from kdlab.experiments.assembling import build_teacher_network, load_checkpoint, training_set, untrained_teacher
 from kdlab.experiments.bias_correction import check_correctable
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.latency import latency_of
@@ -18,7 +19,6 @@ from kdlab.experiments.plan import plan
 from kdlab.experiments.several import configs_behind, is_several, quality_of, told_as
 from kdlab.experiments.step_cost import step_cost_of
 from kdlab.experiments.students import build_student
-from kdlab.experiments.teachers import build_teacher_network, load_checkpoint, training_set, untrained_teacher
 from kdlab.experiments.transfer import kept_rows, rows_identity
 from kdlab.models import as_output
 from kdlab.outputs import Batch

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.data.dataset import Examples
+from kdlab.experiments.assembling import build_teacher_network
 from kdlab.experiments.lab import Lab, device_of, say
 from kdlab.experiments.plan import PlannedRun
 from kdlab.experiments.several import teacher_recipe
 from kdlab.experiments.students import build_student
-from kdlab.experiments.teachers import build_teacher_network
 from kdlab.models import as_output
 from kdlab.schema.learning import TrainingConfig
 from kdlab.streams import global_stream

@@ -22,12 +22,12 @@ from torch import nn
 from kdlab.collector import collector_off
 from kdlab.data import Dataset
 from kdlab.evaluation.machine import computing_with, load_average, machine_name, quiet_machine
+from kdlab.experiments.assembling import untrained_teacher
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.measured_once import measured_once
 from kdlab.experiments.objectives import objective_of, terms_of
 from kdlab.experiments.plan import HARD_LABELS
 from kdlab.experiments.several import quality_of, teaching_model
-from kdlab.experiments.teachers import untrained_teacher
 from kdlab.experiments.threads import threads_alone
 from kdlab.models import as_output, build_model
 from kdlab.objectives import Objective

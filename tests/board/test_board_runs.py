@@ -174,6 +174,10 @@ def test_a_record_in_another_order_is_read_whole(shelf, look):
         ("teacher", {"quality": {"training": {"steps": 5}}}, 5),
         ("teacher", {"quality": {"outputs": {"_target_": "x"}}}, 0),
         ("teacher", {"checkpoint": "file"}, 0),
+        ("teacher", {"ensemble": {"count": 2}}, 0),
+        ("teacher", {"ensemble": {"count": 1, "members": {}}}, 60),
+        ("teacher", {"assistants": {"middle": {"width": 8}}}, 100),
+        ("teacher", {"generations": 2}, 100),
     ],
 )
 def test_steps_of_a_run(tmp_path, role, changes, steps):

@@ -100,6 +100,19 @@ def test_a_transformation_is_measured_and_its_parent_trained(kdlab):
     assert len(re.findall(r"^  to measure teacher [0-9a-f]{16} .*scale=", said.out, re.MULTILINE)) == 2
 
 
+def test_members_and_links_are_trained_and_an_ensemble_is_measured(kdlab):
+    words = ["run", "-m", *QUICK, "teacher.ensemble.count=1,3", "training.steps=11", "seed=0,1", "--dry-run"]
+    said = kdlab(*words, "--config-dir", kdlab.conf)
+    assert row(said, "teachers (") == [6, 0, 0, 0]
+    assert row(said, "ensembles of 3") == [0, 2, 0, 0]
+    words = ["run", "-m", *QUICK, "teacher/chain=assistant,born_again", "seed=0,1", "--dry-run"]
+    told = kdlab(*words, "--config-dir", kdlab.conf)
+    assert row(told, "assistants (MLP 4") == [2, 0, 0, 0]
+    assert row(told, "teachers (MLP 8") == [2, 0, 0, 0]
+    assert row(told, "teachers (MLP 4") == [2, 0, 0, 0]
+    assert "trained together: 6 + 2 + 2 + 2 networks in 4 stacks" in told.out
+
+
 @pytest.mark.parametrize(
     "words",
     [

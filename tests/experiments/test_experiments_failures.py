@@ -153,7 +153,7 @@ def test_a_network_whose_logits_are_not_finite_is_no_finished_run(bench, monkeyp
 class TestCheckpointOfTheUsers:
     @pytest.fixture
     def network(self, bench):
-        from kdlab.experiments.teachers import build_teacher_network
+        from kdlab.experiments.assembling import build_teacher_network
 
         other = config(teacher__seed=77)
         return build_teacher_network(other, bench.lab.dataset(other))

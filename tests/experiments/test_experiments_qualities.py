@@ -7,9 +7,10 @@ import torch
 from plain_config import config, plain
 from presets import NAMES, OWN_WEIGHTS, preset
 
+from kdlab.experiments.assembling import build_teacher_network
 from kdlab.experiments.plan import plan, plan_teacher
 from kdlab.experiments.preflight import preflight
-from kdlab.experiments.teachers import build_teacher_network, obtain_teacher
+from kdlab.experiments.teachers import obtain_teacher
 from kdlab.schema.reading import ConfigError, read_config
 from kdlab.teachers import facts_of
 
@@ -337,15 +338,15 @@ def test_the_steps_that_are_told_beforehand_are_those_that_are_trained():
 
 
 def test_a_teacher_is_forwarded_once_for_its_own_record_and_its_student(bench, monkeypatch):
-    import kdlab.experiments.teachers as teachers
+    import kdlab.experiments.assembling as assembling
 
-    sizes, forward = [], teachers.predict_teacher
+    sizes, forward = [], assembling.predict_teacher
 
     def counted(provider, examples, **keywords):
         sizes.append(len(examples))
         return forward(provider, examples, **keywords)
 
-    monkeypatch.setattr(teachers, "predict_teacher", counted)
+    monkeypatch.setattr(assembling, "predict_teacher", counted)
     record = bench.run()
     assert record.metrics["test/agreement"] is not None
     assert len(sizes) == len(bench.lab.dataset(config()).sets())

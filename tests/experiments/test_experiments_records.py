@@ -169,8 +169,8 @@ def test_same_seed_same_bits_in_another_store(bench, shared, family):
 
 
 def test_teacher_and_student_of_one_architecture_and_seed_start_and_go_differently(bench):
+    from kdlab.experiments.assembling import build_teacher_network
     from kdlab.experiments.students import build_student
-    from kdlab.experiments.teachers import build_teacher_network
 
     same = config(student__norm="batch", student__width=9, student__dropout=0.0)
     assert same.student == same.teacher.model

@@ -10,13 +10,13 @@ from presets import preset
 
 from kdlab.errors import UserError
 from kdlab.experiments import again
+from kdlab.experiments.assembling import build_teacher_network, load_network
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import plan, plan_teacher
 from kdlab.experiments.preflight import preflight
 from kdlab.experiments.several import generation_seed, laid_over, member_seed
 from kdlab.experiments.stacks import run_points
 from kdlab.experiments.students import build_student
-from kdlab.experiments.teachers import build_teacher_network, load_network
 from kdlab.records.store import Store
 from kdlab.schema.reading import ConfigError, read_config
 from kdlab.teachers import RandomMember

@@ -14,13 +14,14 @@ from kdlab.errors import UserError
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.metrics import accuracy
 from kdlab.experiments.again import evaluate_again
+from kdlab.experiments.assembling import assemble
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.labels import shown_config
 from kdlab.experiments.plan import plan, plan_teacher
 from kdlab.experiments.preflight import preflight
 from kdlab.experiments.stacks import run_points, stack_key
 from kdlab.experiments.students import run_point
-from kdlab.experiments.teachers import assemble, obtain_teacher
+from kdlab.experiments.teachers import obtain_teacher
 from kdlab.experiments.transfer import kept_rows
 from kdlab.outputs import NO_LABEL
 from kdlab.records.identity import identity
