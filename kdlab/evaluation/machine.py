@@ -23,6 +23,7 @@ _POLL_SECONDS = 0.1
 _SWEEP_AFTER_SECONDS = 24 * 3600.0
 
 _own_markers: set[tuple[int, str]] = set()
+_waited_for: set[str] = set()
 
 
 def machine_dir() -> Path:
@@ -59,8 +60,13 @@ def training_marker(lock_dir: Path | None = None) -> Iterator[Path]:
 
 def others_train(lock_dir: Path | None = None) -> bool:
     """Whether another process of this machine holds a training marker; one's own are ignored."""
-    folder = machine_dir() if lock_dir is None else lock_dir
-    return any(_is_held(path) for path in folder.glob(_MARKERS) if (os.getpid(), path.name) not in _own_markers)
+    return bool(_trainers(machine_dir() if lock_dir is None else lock_dir))
+
+
+def _trainers(folder: Path) -> set[str]:
+    """The markers of other processes that train now."""
+    others = (path for path in folder.glob(_MARKERS) if (os.getpid(), path.name) not in _own_markers)
+    return {path.name for path in others if _is_held(path)}
 
 
 def _is_held(path: Path) -> bool:
@@ -81,6 +87,8 @@ def _is_held(path: Path) -> bool:
 def quiet_machine(*, wait_seconds: float, lock_dir: Path | None = None) -> Iterator[bool]:
     """Hold the latency lock while nobody else trains, or go on without after ``wait_seconds``.
 
+    Whoever was waited for in vain is not waited for again: thirty measurements beside a long sweep wait once.
+
     Yields:
         Whether the machine is quiet: the lock is held and no other process trains.
     """
@@ -90,10 +98,11 @@ def quiet_machine(*, wait_seconds: float, lock_dir: Path | None = None) -> Itera
     lock = FileLock(folder / LATENCY_LOCK)
     try:
         held = _acquired(lock, timeout=wait_seconds)
-        busy = others_train(folder)
-        while busy and time.monotonic() < deadline:
+        busy = _trainers(folder)
+        while busy - _waited_for and time.monotonic() < deadline:
             time.sleep(min(_POLL_SECONDS, max(deadline - time.monotonic(), 0.0)))
-            busy = others_train(folder)
+            busy = _trainers(folder)
+        _waited_for.update(busy if wait_seconds > 0 else ())
         yield held and not busy
     finally:
         lock.release()

@@ -226,6 +226,9 @@ def test_contended_while_another_process_trains_and_not_after_it_was_killed(tmp_
         found = run(Fake(), None, tmp_path, wait_seconds=0.2)
         assert found.metrics["latency/contended"] == 1.0
         assert found.facts["waited_seconds"] >= 0.2
+        again = run(Fake(), None, tmp_path, wait_seconds=30)
+        assert again.facts["waited_seconds"] < 10, "whoever was waited for in vain is not waited for again"
+        assert again.metrics["latency/contended"] == 1.0
         other.stop(kill=True)
     assert list(tmp_path.glob("training-*.lock")), "a killed process leaves its file"
     assert not others_train(tmp_path)
