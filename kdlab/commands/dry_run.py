@@ -159,7 +159,7 @@ def needed(points: Sequence[Point], lab: Lab, *, kind: str = "run") -> dict[str,
     """Every network that the points need, once: run id -> what there is to do about it."""
     from kdlab.experiments.again import is_up_to_date
 
-    forced = {_asked(point, kind).run_id for point in points if point.config.force}
+    forced = {point.plan.run.run_id for point in points if point.config.force}
     if kind == "teacher":
         forced |= {run.run_id for point in points if point.config.force for run in point.plan.runs()}
     found: dict[str, Need] = {}
@@ -174,10 +174,6 @@ def needed(points: Sequence[Point], lab: Lab, *, kind: str = "run") -> dict[str,
                 todo = "train" if steps_of(planned) else "measure"
             found[planned.run_id] = Need(planned, todo, record is not None and record.status == "failed")
     return found
-
-
-def _asked(point: Point, kind: str) -> PlannedRun:
-    return point.plan.run
 
 
 def _what(need: Need) -> str:

@@ -29,6 +29,7 @@ from kdlab.experiments.concerning import (
 from kdlab.experiments.objectives import terms_of
 from kdlab.experiments.several import (
     ON_TOP,
+    Member,
     Read,
     as_student,
     chain_before,
@@ -38,6 +39,7 @@ from kdlab.experiments.several import (
     of_chain,
     quality_of,
     teaching_model,
+    told_as,
 )
 from kdlab.experiments.transfer import rows_identity, shown_identity, transfer_identity
 from kdlab.objectives import effective_terms
@@ -47,6 +49,7 @@ from kdlab.schema.learning import HARD_LABELS_ALONE, DataConfig, TeacherConfig, 
 from kdlab.schema.reading import read_config
 from kdlab.schema.section import identity_view
 from kdlab.teachers import Quality
+from kdlab.teachers.ensemble import RANDOM
 
 HARD_LABELS = HARD_LABELS_ALONE
 
@@ -209,7 +212,7 @@ def _ensemble(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Pla
     assert config.teacher is not None
     ensemble, shared = config.teacher.ensemble, ("version", "role", "data")
     asked = without(("teacher.ensemble", "teacher.seed"), without_scaling(overrides))
-    found = [plan_teacher(one.config, (*asked, *one.overrides), read=read) for one in members(config, read=read)]
+    found = [_member(one, asked, read=read) for one in members(config, read=read)]
     shown = config.shown_temperature
     if ensemble.reads_temperature and shown is None:
         raise UserError(
@@ -223,15 +226,25 @@ def _ensemble(config: RunConfig, overrides: Sequence[str], *, read: Read) -> Pla
     own = [{name: item for name, item in one.items() if name not in shared} for one in whole]
     told = {"members": own} if ensemble.members else {"member": own[0], "count": ensemble.count}
     at = {"temperature": shown} if ensemble.reads_temperature else {}
-    seeds = [seed for one in found if (seed := one.seeds["teacher"]) is not None]
-    drawn = [config.teacher.seed] if ensemble.combination == "random" else seeds[:1]
+    first = next((seed for one in found if (seed := one.seeds["teacher"]) is not None), None)
+    seeds = {"data": config.data.seed} | ({} if first is None else {"teacher": first})
+    if ensemble.combination == RANDOM and first != config.teacher.seed:  # units share their members, not the draws
+        seeds["draws"] = config.teacher.seed
     described = {
         "role": "teacher",
         "data": _data(config.data),
         "ensemble": {"combination": ensemble.combination, **at, **told},
-        "seeds": {"data": config.data.seed, **({"teacher": drawn[0]} if drawn else {})},
+        "seeds": seeds,
     }
     return replace(_planned("teacher", config, described), members=tuple(found))
+
+
+def _member(member: Member, asked: Sequence[str], *, read: Read) -> PlannedRun:
+    """The plan of a member; keys in messages are its own."""
+    try:
+        return plan_teacher(member.config, (*asked, *member.overrides), read=read)
+    except UserError as error:
+        raise told_as(error, {"teacher.": member.key}) from error
 
 
 def _taught(config: RunConfig, overrides: Sequence[str], *, read: Read) -> PlannedRun:

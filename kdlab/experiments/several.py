@@ -19,6 +19,7 @@ from kdlab.schema.several_checks import MEMBER_SEEDS
 from kdlab.streams import stream_seed
 from kdlab.teachers import Quality
 from kdlab.teachers.ensemble import side_by_side_spec
+from kdlab.teachers.quality import PARTS
 
 #: Reads a resolved mapping; a sweep brings one that remembers what its points share.
 Read = Callable[[Mapping[str, Any]], RunConfig]
@@ -107,17 +108,26 @@ def members(config: RunConfig, *, read: Read = read_config) -> list[Member]:
     assert config.teacher is not None
     found = []
     for name, seed, entry in _entries(config.teacher):
+        key = f"teacher.ensemble.members.{name}." if name else "teacher."
+        _refuse_doses(entry.quality, key=key)
         own = {key: value for key, value in entry.model_dump().items() if value}
         teacher = laid_over(_alone(config), {**own, "seed": seed})
         if "name" in entry.quality:  # another preset, not another dose of this one
             teacher["quality"] = entry.quality
         told = (*_lines("teacher", {key: value for key, value in own.items() if key != "seed"}), f"teacher.seed={seed}")
-        key = f"teacher.ensemble.members.{name}." if name else "teacher."
         member = _read(config, {"teacher": teacher}, read, named={"teacher.": key})
         if not (quality := quality_of(member)).is_network:
             raise UserError(f"{key}quality.name = '{quality.name}': the control is no network that could be a member")
         found.append(Member(member, told, key))
     return found
+
+
+def _refuse_doses(quality: Spec, *, key: str) -> None:
+    """Refuse a dose without its preset: what the teacher's own preset makes of its doses stands there by now."""
+    doses = [] if "name" in quality else [name for name in quality if name not in (*PARTS, "trained")]
+    if doses:
+        told = "a dose is read by the preset that stands beside it; set name and parts of a quality, or the part alone"
+        raise UserError(f"{key}quality.{doses[0]} = {quality[doses[0]]}: {told}")
 
 
 def _entries(teacher: TeacherConfig) -> list[tuple[str, int, MemberConfig]]:
@@ -165,8 +175,16 @@ def as_student(config: RunConfig, *, read: Read = read_config) -> RunConfig:
         teacher["assistants"] = {name: config.teacher.assistants[name] for name in earlier}
     else:
         teacher["generations"] = config.teacher.generations - 1
-    changes = {"student": teaching_model(config), "teacher": teacher}
+    changes = {"student": teaching_model(config), "teacher": teacher, **_uncorrected(config)}
     return _read(config, changes, read, named=_of_last(config.teacher))
+
+
+def _uncorrected(config: RunConfig) -> dict[str, Any]:
+    """The section ``data`` where biases would be corrected, which is done to students and twins alone."""
+    if not config.data.shown.bias_correction:
+        return {}
+    data = config.plain["data"]
+    return {"data": {**data, "shown": {**data["shown"], "bias_correction": False}}}
 
 
 def _of_last(teacher: TeacherConfig) -> dict[str, str]:

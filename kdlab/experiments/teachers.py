@@ -5,7 +5,7 @@ is put together from members that other ensembles may share, and a teacher may b
 them. Its accuracy on our own loader is measured, and so known, before any student trains.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,15 @@ def obtain_teacher(planned: PlannedRun, lab: Lab, *, force: bool = False) -> Tau
 def teach(planned: PlannedRun, record: RunRecord, lab: Lab) -> Taught:
     """A finished teacher, ready to teach."""
     assembled = assemble(planned, lab, fitted=record.provenance.get(FACTS, {}))
+    return Taught(assembled.provider, record, assembled.network is not None, _seconds_behind(planned, lab))
+
+
+def _seconds_behind(planned: PlannedRun, lab: Lab) -> float | None:
+    """What all networks that had to be trained for a teacher took, each once; None where one was not trained here."""
     own = [run for run in planned.lineage() if run.parent is None and not run.members]
-    seconds = _sum([_cost_of(record if run is planned else lab.store.load(run.run_id)) for run in own])
-    return Taught(assembled.provider, record, assembled.network is not None, seconds["cost/train_seconds"])
+    seconds = [lab.store.load(run.run_id).metrics.get("cost/train_seconds") for run in own]
+    known = [value for value in seconds if value is not None]
+    return sum(known) if len(known) == len(seconds) else None
 
 
 def teacher_work(planned: PlannedRun, lab: Lab) -> Work:
@@ -232,7 +238,7 @@ def _transformed(planned: PlannedRun, lab: Lab) -> Made:
     facts = facts_of(assembled.provider)
     cost = _cost_of(parent)
     if planned.members:
-        cost = _sum([_cost_of(lab.store.load(member.run_id)) for member in planned.members])
+        cost = {"cost/train_seconds": _seconds_behind(planned, lab), "cost/stack_size": None}
     measured = _measured(planned, assembled, lab, cost=cost, parent=parent)
     return Made(None, measured, {}, {FACTS: facts} if facts else {})
 
@@ -240,13 +246,6 @@ def _transformed(planned: PlannedRun, lab: Lab) -> Made:
 def _cost_of(record: RunRecord | None) -> dict[str, float | None]:
     """What the training behind a teacher took, as its record (or its parent's) tells."""
     return {key: None if record is None else record.metrics.get(key) for key in TRAINING_COST}
-
-
-def _sum(costs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """The training of several networks: seconds in all, where all were trained here; they were in no one stack."""
-    seconds = [cost["cost/train_seconds"] for cost in costs]
-    known = [value for value in seconds if value is not None]
-    return {"cost/train_seconds": sum(known) if len(known) == len(seconds) else None, "cost/stack_size": None}
 
 
 def _measured(

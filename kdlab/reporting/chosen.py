@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdlab.reporting.aggregate import ResultRow
-from kdlab.reporting.groups import number, parse_overrides
+from kdlab.reporting.groups import number, parse_overrides, short_names
 
 FEWEST_VALUES = 3
 """Of fewer values every one is an edge."""
@@ -22,10 +22,10 @@ def chosen_marks(rows: Sequence[ResultRow], header: Mapping[str, Any]) -> dict[R
         taken = parse_overrides((header.get("arms") or {}).get(arm) or [])
         if not keys or not all(key in taken for key in keys):
             continue
-        mine = [row for row in rows if arm in row.group.arms]
+        mine, names = [row for row in rows if arm in row.group.arms], short_names(keys)
         for row in mine:
             if all(row.group.knobs.get(key) == taken[key] for key in keys):
-                edges = [key.rsplit(".", 1)[-1] for key in keys if _at_edge(key, taken[key], mine)]
+                edges = [names[key] for key in keys if _at_edge(key, taken[key], mine)]
                 marks[row] = f"chosen, {', '.join(edges)} at the edge" if edges else "chosen"
     return marks
 

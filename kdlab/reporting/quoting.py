@@ -45,8 +45,9 @@ def rebuild_quotes(page: Path, reports_root: Path) -> bool:
         start, study, arm, reference, end = match.groups()
         try:
             return start + measured_text(summary_of(study), arm=arm, reference=reference) + end
-        except KeyError:
-            raise UserError(f"{page.name} quotes {arm} against {reference}: study '{study}' has no such pair") from None
+        except LookupError as error:
+            told = f"{page.name} quotes {arm} against {reference}: study '{study}' has {error.args[0]}"
+            raise UserError(told) from None
 
     after = _MEASURED.sub(measured, _TABLE.sub(table, before))
     if after != before:
@@ -80,7 +81,7 @@ def measured_text(summary: Summary, *, arm: str, reference: str) -> str:
     """``+0.0042 [−0.0030, +0.0114], inconclusive; 1.31 x``: accuracy minus the reference's, verdict, price of a step.
 
     Raises:
-        KeyError: no such pair.
+        LookupError: no such pair, or several of which none is meant.
     """
     row, against = _pair(summary, arm, reference)
     word = against.verdicts["test/accuracy"]
@@ -90,9 +91,16 @@ def measured_text(summary: Summary, *, arm: str, reference: str) -> str:
 
 
 def _pair(summary: Summary, arm: str, reference: str) -> tuple[ResultRow, Comparison]:
-    for row in summary.rows:
-        if row.group.arm == arm:
-            against = row.against("arm", reference) or row.against(reference)
-            if against is not None and "test/accuracy" in against.differences:
-                return row, against
-    raise KeyError(arm, reference)
+    """The one row of the arm, and its comparison: a grid, or a second data set, makes several of them."""
+    pairs = [
+        (row, against)
+        for row in summary.rows
+        if row.group.arm == arm and (against := row.against("arm", reference) or row.against(reference)) is not None
+    ]
+    found = [(row, against) for row, against in pairs if "test/accuracy" in against.differences]
+    if len(found) != 1:
+        rows = ", ".join(f"'{row.group.label}' on {row.group.data}" for row, _ in found)
+        raise LookupError(
+            f"{len(found)} such pairs, of which a quote can show one: {rows}" if found else "no such pair"
+        )
+    return found[0]

@@ -1,6 +1,6 @@
 """A mistake that pydantic found, as one line: key, value, what is allowed, nearest names."""
 
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -16,7 +16,8 @@ def message(detail: ErrorDetails) -> str:
         return f"{'.'.join(path[:-1])} = {_short(detail['input'])}: must be auto, or a whole number from 1 up"
     key = ".".join(path)
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {key} = {_short(detail['input'])}; {nearest(path[-1], _fields_at(path[:-1]))}"
+        near = nearest(path[-1], _fields_at(path[:-1]))
+        return f"unknown key {key} = {_short(detail['input'])}" + (f"; {near}" if near else "")
     if detail["type"] == "missing":
         return f"missing key {key}"
     if detail["type"] == "literal_error":
@@ -34,12 +35,15 @@ def _short(value: Any) -> str:
 def _fields_at(path: list[str]) -> list[str]:
     """The keys allowed under a dotted path of the schema."""
     section: Any = RunConfig
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
         if field is None:
             return []
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if get_origin(field.annotation) is dict:
+            next(parts, None)  # a name that the user gave
     if section is None:
         return []
     return [name for name in section.model_fields if name not in ("spec", "plain")]

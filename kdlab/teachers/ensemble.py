@@ -113,8 +113,7 @@ def answers_by_batch(teacher: Teacher | None) -> bool:
 
 def measured_form(teacher: Teacher) -> Teacher:
     """The teacher as it is measured: itself, and in the place of a random member the mean of all."""
-    mean: Teacher = getattr(teacher, "mean", teacher)
-    return mean
+    return teacher.mean if isinstance(teacher, RandomMember) else teacher
 
 
 def _checked(members: Sequence[Teacher]) -> tuple[list[Teacher], int]:

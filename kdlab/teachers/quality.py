@@ -31,7 +31,7 @@ from kdlab.data.dataset import Examples
 from kdlab.errors import UserError, nearest
 from kdlab.teachers.providers import OnlineTeacher, Teacher
 
-KEY = "teacher.quality"
+KEY, STANDARD, MEMBER = "teacher.quality", "standard", "teacher.ensemble.members.NAME"
 PARTS = ("training", "terms", "data", "weights", "outputs", "control")
 CALLED = ("data", "weights", "outputs", "control")
 GIVEN = {"data": "examples", "weights": "model", "outputs": "teacher"}
@@ -142,6 +142,10 @@ def quality_errors(spec: Mapping[str, Any], *, key: str = KEY) -> list[str]:
         elif name in PARTS and value is not None and not isinstance(value, Mapping):
             problems.append(f"{key}.{name} = {value!r}: a mapping is needed")
     present = [part for part in PARTS if isinstance(spec.get(part), Mapping) and spec[part]]
+    if not present and trained is True and not problems and spec["name"] != STANDARD:
+        name = spec["name"]
+        told = f"teacher/quality={name} chooses the preset, of a member +teacher/quality@{MEMBER}.quality={name}"
+        problems.append(f"{key}.name = '{name}': a name alone changes nothing; {told}")
     if "control" in present and len(present) > 1:
         problems.append(f"{key}: control has no network, so {', '.join(present[:-1])} cannot apply beside it")
     untaught = [part for part in present if part in ("training", "terms", "data", "control")]

@@ -94,6 +94,14 @@ def test_a_study_over_seeds_sees_units_that_differ_in_nothing_else():
         assert student.seeds == {"student": 5, "teacher": 5, "data": 0}
 
 
+def test_units_that_share_pinned_members_are_told_to_whatever_draws_among_them():
+    pinned = {"members": {"one": {"seed": 5}, "two": {"seed": 6}}, "combination": "random"}
+    units = [teacher_of(teacher__ensemble=pinned, seed=seed, teacher__seed=seed) for seed in (0, 5, 8)]
+    assert [unit.seeds["teacher"] for unit in units] == [5, 5, 5]
+    assert len({unit.run_id for unit in units}) == 3, "each unit has draws of its own"
+    assert len({tuple(member.run_id for member in unit.members) for unit in units}) == 1
+
+
 def test_what_a_member_has_of_its_own_is_laid_over_the_teacher():
     members = {
         "own": {}, "narrow": {"model": {"width": 4}}, "short": {"training": {"steps": 2}}, "pinned": {"seed": 7},
@@ -132,6 +140,10 @@ def test_a_link_learns_as_the_student_does():
     for change in ({"temperature": 8.0}, {"alpha": 0.5}, {"training__steps": 9}, {"teacher__training__steps": 5},
                    {"data__shown": {"omit": [1]}}, {"teacher__cache": {"dtype": "float16"}}):  # fmt: skip
         assert teacher_of(**chain, **change).run_id != same.run_id, change
+    unseen = {**chain, "data__shown": {"omit": [1]}}
+    corrected = {**chain, "data__shown": {"omit": [1], "bias_correction": True}}
+    assert teacher_of(**corrected).run_id == teacher_of(**unseen).run_id, "biases are corrected of students and twins"
+    assert plan(config(**corrected)).run.run_id != plan(config(**unseen)).run.run_id
     born_again = teacher_of(teacher__generations=2)
     assert teacher_of(teacher__generations=2, teacher__training__steps=5).run_id == born_again.run_id
     assert teacher_of(teacher__generations=2, student__width=5).run_id != born_again.run_id
@@ -252,6 +264,16 @@ def test_a_member_that_was_loaded_leaves_the_cost_undefined(bench, tmp_path):
     assert student.metrics_undefined["cost/teacher_train_seconds"] == "its teacher was not trained here"
 
 
+def test_what_two_members_come_from_was_trained_once_and_is_counted_once(bench):
+    members = {"own": {"seed": 3}, "loud": {"seed": 3, "quality": QUALITIES["overconfident"]}}
+    student = bench.run(teacher__ensemble={"members": members}, **QUICK)
+    record = bench.store.load(student.teacher["id"])
+    own, loud = (bench.store.load(run_id) for run_id in record.members)
+    assert loud.parent == own.run_id
+    assert record.metrics["cost/train_seconds"] == own.metrics["cost/train_seconds"]
+    assert student.metrics["cost/teacher_train_seconds"] == own.metrics["cost/train_seconds"]
+
+
 # --- together -------------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +359,8 @@ def refused(**changes):
 
 
 @pytest.mark.parametrize(("changes", "told"), [
+    ({"teacher__ensemble": {"members": {"one": {}, "two": {"seeds": 1}}}},
+     "unknown key teacher.ensemble.members.two.seeds = 1; did you mean seed?"),
     ({"teacher__ensemble": {"count": 0}}, "teacher.ensemble.count = 0: must be greater than or equal to 1"),
     ({"teacher__ensemble": {"count": 2, "combination": "mean"}},
      "teacher.ensemble.combination = 'mean': allowed are 'probabilities', 'probabilities_then_temper', 'logits', "
@@ -381,6 +405,13 @@ def test_what_makes_no_sense_is_refused_when_the_config_is_read(changes, told):
      "unknown key teacher.ensemble.members.two.model.wdth = 3"),
     ({"teacher__ensemble": {"members": {"one": {}, "two": {"quality": QUALITIES["uniform"]}}}},
      "teacher.ensemble.members.two.quality.name = 'uniform': the control is no network that could be a member"),
+    ({"teacher__ensemble": {"members": {"one": {}, "two": {"quality": {"name": "weak"}}}}},
+     "teacher.ensemble.members.two.quality.name = 'weak': a name alone changes nothing"),
+    ({"teacher__ensemble": {"members": {"one": {}, "two": {"quality": {"steps": 3}}}},
+      "teacher__quality": preset("weak", steps=2)},
+     "teacher.ensemble.members.two.quality.steps = 3: a dose is read by the preset that stands beside it"),
+    ({"teacher__ensemble": {"members": {"one": {}, "two": {"checkpoint": "none.pt"}}}},
+     "teacher.ensemble.members.two.checkpoint = 'none.pt': No such file"),
     ({"teacher__ensemble": {"members": {"one": {"seed": 3}, "two": {"seed": 3}}}},
      r"teacher.ensemble.members = \['one', 'two'\]: 2 names of 1 different teachers"),
     ({"teacher__assistants": {"a": {"width": 8}, "b": {"wdth": 3}}}, "unknown key teacher.assistants.b.wdth = 3"),

@@ -4,6 +4,7 @@ import csv
 import filecmp
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from kdlab.errors import UserError
 from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
 from kdlab.records.studies import Member, plan
-from kdlab.reporting.aggregate import summarize
+from kdlab.reporting.aggregate import ResultRow, summarize
 from kdlab.reporting.canvas import spread
+from kdlab.reporting.chosen import chosen_marks
 from kdlab.reporting.compact import read_lines
 from kdlab.reporting.figures import pareto_front, pooled_bins
 from kdlab.reporting.heat_map import best_cell, grids
@@ -223,6 +225,27 @@ def test_a_measured_line_stands_inside_a_cell(report, tmp_path, lines):
     page.write_text("<!-- kdlab:measured temperature_alpha nobody scratch --><!-- /kdlab:measured -->")
     with pytest.raises(UserError, match="quotes nobody against scratch"):
         rebuild_quotes(page, tmp_path / "reports")
+
+
+def test_a_line_is_not_quoted_of_an_arm_with_several_rows(lines, tmp_path):
+    rows = [{**line, "members": [{**member, "arm": "soft"} for member in line["members"]]}
+            if line["role"] == "student" else line for line in lines[1:]]  # fmt: skip
+    folder = tmp_path / "reports" / "temperature_alpha"
+    write_report(folder, lines=[{**lines[0], "arms": {"soft": []}}, *rows], figures=False)
+    page = tmp_path / "methods.md"
+    page.write_text("<!-- kdlab:measured temperature_alpha soft scratch --><!-- /kdlab:measured -->")
+    with pytest.raises(UserError, match=r"has \d+ such pairs, of which a quote can show one: 'soft: .*' on mnist1d"):
+        rebuild_quotes(page, tmp_path / "reports")
+
+
+def test_the_edge_is_told_by_a_name_that_is_no_other_knob():
+    keys = ["objective.terms.far.weight", "objective.terms.near.weight"]
+    header = {"tune": {"soft": keys}, "arms": {"soft": [f"{keys[0]}=9", f"{keys[1]}=1"]}}
+    groups = [SimpleNamespace(arms=("soft",), knobs={keys[0]: str(far), keys[1]: str(near)})
+              for far in (1, 3, 9) for near in (0, 1, 2)]  # fmt: skip
+    rows = [ResultRow(group, {}, None, ()) for group in groups]
+    assert list(chosen_marks(rows, header).values()) == [f"chosen, {keys[0]} at the edge"]
+    assert [row.group.knobs[keys[1]] for row in chosen_marks(rows, header)] == ["1"]
 
 
 def test_summary_text_is_short_and_plain(report):

@@ -234,6 +234,7 @@ def test_it_is_measured_as_the_mean_of_all_and_never_stored():
     assert not answers_by_batch(mean)
     assert mean(*batch()).logits.softmax(-1).tolist() == [[0.5, 0.5]] * 4
     uniform = UniformTeacher(2)
+    uniform.mean = "a user's own attribute"
     assert measured_form(uniform) is uniform
     assert not answers_by_batch(uniform)
     assert not answers_by_batch(None)

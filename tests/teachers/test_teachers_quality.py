@@ -139,7 +139,7 @@ def test_mistakes_in_a_preset_are_named(spec: dict[str, Any], message: str) -> N
 
 
 def test_empty_parts_are_no_parts() -> None:
-    quality = Quality.from_spec({"name": "x", "outputs": None, "training": {}, "steps": None, "scale": 2})
+    quality = Quality.from_spec({"name": "standard", "outputs": None, "training": {}, "steps": None, "scale": 2})
     assert quality.doses == {"scale": 2}  # the doses of other presets are null
     assert quality.transformation == {}
     assert not quality.own_weights
