@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ValidationError
 
 from kdlab.commands.grid import Axis, expand, key_of, slot_of
 from kdlab.commands.planning import Planning
@@ -23,8 +22,8 @@ from kdlab.errors import NonFiniteLossError, UserError, WorkFailedError, nearest
 from kdlab.keys import direction, expected_keys
 from kdlab.records.atomic import write_text
 from kdlab.records.store import Store
-from kdlab.schema.bookkeeping import EVERY_ARM, TuneConfig
-from kdlab.schema.messages import message
+from kdlab.schema.bookkeeping import EVERY_ARM
+from kdlab.schema.reading import read_tuning
 
 FILE = "tuned.yaml"
 FIXED = (
@@ -83,7 +82,7 @@ def tuning_of(config: DictConfig, arms: Mapping[str, Sequence[str]]) -> Tuning |
     Raises:
         UserError: a space that is none, or of an arm that is not there, or arms with different numbers of trials.
     """
-    asked = _typed(OmegaConf.to_container(config.study, resolve=True))
+    asked = read_tuning(OmegaConf.to_container(config.study, resolve=True))
     if not asked.space:
         return None
     known = {str(arm) for arm in config.study.arms}
@@ -96,14 +95,6 @@ def tuning_of(config: DictConfig, arms: Mapping[str, Sequence[str]]) -> Tuning |
     _check_trials(axes)
     (seeds,), _ = expand([], grid={"seed": asked.seeds_text})
     return Tuning(axes, seeds, _checked_metric(asked.metric))
-
-
-def _typed(study: Any) -> TuneConfig:
-    try:
-        return TuneConfig.model_validate(study.get("tune", {}))
-    except ValidationError as error:
-        found = [message({**detail, "loc": ("study", "tune", *detail["loc"])}) for detail in error.errors()]
-        raise UserError("\n".join(found)) from error
 
 
 def _checked_metric(metric: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kdlab.errors import UserError
+from kdlab.schema.bookkeeping import TuneConfig
 from kdlab.schema.config import RunConfig
 from kdlab.schema.cross_checks import cross_problems
 from kdlab.schema.messages import message
@@ -57,6 +58,19 @@ def read_config(plain: Mapping[str, Any], *, sound: dict[str, Any] | None = None
     if sound is not None:
         sound |= {text: getattr(config, name) for name, text in texts.items()}
     return config
+
+
+def read_tuning(study: Any) -> TuneConfig:
+    """The tuning phase of a resolved section ``study``: a sweep asks for it before its points are composed.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    try:
+        return TuneConfig.model_validate(study.get("tune", {}))
+    except ValidationError as error:
+        found = [message({**detail, "loc": ("study", "tune", *detail["loc"])}) for detail in error.errors()]
+        raise ConfigError("\n".join(found)) from error
 
 
 def _infinite(value: Any, *, key: str = "") -> Iterator[tuple[str, float]]:

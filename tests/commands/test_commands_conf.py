@@ -111,7 +111,11 @@ def test_a_term_composes_alone(name):
     assert list(config.objective.terms) == [term]
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+LARGE = ("methods",)
+"""Sweeps that take more than a few seconds to plan."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE)) for name in SWEEPS])
 def test_a_sweep_is_planned_whole(name):
     path = resource("sweeps") / f"{name}.yaml"
     content = yaml.safe_load(path.read_text())

@@ -321,7 +321,7 @@ def test_report_rebuilds_the_tables_of_the_readme_between_its_markers(kdlab, stu
     readme = kdlab.here / "README.md"
     readme.write_text("before\n<!-- kdlab:keys -->\nold\n<!-- /kdlab:keys -->\nafter\n")
     said = kdlab("report")
-    assert said.last == "README.md: tables rebuilt"
+    assert said.last == "README.md: numbers rebuilt"
     text = readme.read_text()
     assert text.startswith("before\n<!-- kdlab:keys -->\n")
     assert text.endswith("<!-- /kdlab:keys -->\nafter\n")
