@@ -23,6 +23,7 @@ def test_the_settings_are_those_that_the_plugin_reads():
     assert changed == {"pre_dispatch": "n_jobs", "batch_size": 1}, "as the file says why"
 
 
+@pytest.mark.long
 def test_the_results_are_those_of_the_basic_launcher(kdlab):
     words = ["run", "-m", "seed=0,1"]
     root = f"store.root={kdlab.here}/runs"  # processes of an earlier test, which stand elsewhere, are used again
