@@ -74,8 +74,8 @@ class Group:
 
     @property
     def has_teacher(self) -> bool:
-        """False for scratch students and the uniform control: they pair on the student seed alone."""
-        return self.role == "student" and self.quality != "uniform"
+        """False for students of nobody and of the uniform control: they pair on the student seed alone."""
+        return self.role == "student" and self.quality not in (None, "uniform")
 
 
 def seeds_of(run: Line) -> Seeds:
