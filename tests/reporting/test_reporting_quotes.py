@@ -18,3 +18,9 @@ def test_a_page_quotes_its_reports_as_they_are(page, tmp_path):
     (tmp_path / "reports").symlink_to(PROJECT / "reports")
     assert not rebuild_quotes(copy, tmp_path / "reports"), "kdlab report writes them anew"
     assert "<!-- kdlab:" in copy.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("readme", sorted((PROJECT / "reports").rglob("README.md")), ids=lambda path: path.parent.name)
+def test_every_figure_of_a_report_is_shown_in_it(readme):
+    text = readme.read_text(encoding="utf-8")
+    assert [path.name for path in readme.parent.glob("figures/*.png") if f"figures/{path.name}" not in text] == []
