@@ -111,7 +111,7 @@ def test_a_term_composes_alone(name):
     assert list(config.objective.terms) == [term]
 
 
-LARGE = ("methods",)
+LARGE = ("methods", "teacher_quality", "many_teachers")
 """Sweeps that take more than a few seconds to plan."""
 
 

@@ -143,7 +143,7 @@ def test_a_trial_scores_the_mean_of_its_seeds(kdlab):
     assert found(kdlab)["best_value"] == pytest.approx(max(of.values()))
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random"])
+@pytest.mark.parametrize("sampler", ["grid", pytest.param("random", marks=pytest.mark.long)])
 def test_a_failed_trial_is_told_and_the_search_goes_on(kdlab, sampler):
     fragile = ["+objective/term@objective.terms.fragile=fragile", f"hydra/sweeper/sampler={sampler}"]
     said = kdlab.tiny(

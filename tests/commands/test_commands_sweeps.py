@@ -187,7 +187,8 @@ def test_one_run_belongs_to_two_studies(kdlab, trainings):
     assert "study first: 4 runs, 4 finished" in out
 
 
-@pytest.mark.parametrize("name", ["arms", pytest.param("other/name", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["arms", "other/name"])
 def test_the_command_beside_a_row_makes_that_row_and_changes_nothing_else(kdlab, trainings, name):
     told = ["--config-dir", kdlab.conf]
     assert kdlab("sweep", "arms", f"study.name={name}", *told).code == 0

@@ -14,6 +14,7 @@ WORDS = [
 ]
 
 
+@pytest.mark.long
 def test_a_sweep_over_transfer_sets_has_one_twin_for_all_and_a_row_for_each(kdlab):
     said = kdlab.tiny(*SWEPT)
     assert said.code == 0, said.err

@@ -99,6 +99,7 @@ def _short(line):
     return line.replace("training.optimizer.", "").replace("objective.", "")
 
 
+@pytest.mark.long
 def test_the_command_behind_a_tuning_row_has_what_was_set_for_all(two, kdlab):
     assert two("study.phase=tune", "study.only=[hot]", "training.steps=8", "study.name=shorter").code == 0
     assert kdlab("report", "shorter").code == 0
@@ -123,6 +124,7 @@ def test_a_trial_that_diverges_is_not_chosen_one_that_failed_by_accident_is_trie
     assert "1 of 1 arm just now" in two(*words).out
 
 
+@pytest.mark.long
 def test_an_arm_edited_in_the_file_is_told_as_it_is_now(two, kdlab, user_conf):
     assert two("study.only=[hot]", "seed=0").code == 0
     file = user_conf / "sweeps" / "two.yaml"
