@@ -20,7 +20,8 @@ from kdlab.commands.wording import DRY_RUN as OPTION
 from kdlab.commands.wording import MOST_POINTS, counted, duration, size
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
-from kdlab.experiments.plan import Plan, PlannedRun, plan, plan_teacher
+from kdlab.experiments.plan import plan, plan_teacher
+from kdlab.experiments.planned import Plan, PlannedRun
 from kdlab.experiments.several import teaching_model
 from kdlab.records.store import Store
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from kdlab.commands.progress import steps_of
 from kdlab.experiments.lab import Lab
-from kdlab.experiments.plan import HARD_LABELS, Plan, PlannedRun
+from kdlab.experiments.plan import HARD_LABELS
+from kdlab.experiments.planned import Plan, PlannedRun
 from kdlab.experiments.several import as_student, teacher_recipe, teaching_model
 from kdlab.experiments.transfer import steps_an_epoch
 from kdlab.records.identity import canonical_json

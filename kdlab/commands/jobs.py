@@ -22,7 +22,7 @@ from kdlab.commands.progress import is_drawn_elsewhere, is_watched
 from kdlab.commands.wording import first_line
 from kdlab.errors import UserError
 from kdlab.experiments.lab import Lab, say
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.records.record import RunRecord
 from kdlab.records.store import Store
 from kdlab.schema.bookkeeping import TrackerConfig

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdlab.commands.grid import Axis, key_of
 from kdlab.commands.planning import Point, Sweep
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.records import studies
 from kdlab.schema.bookkeeping import EVERY_ARM
 

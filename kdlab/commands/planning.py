@@ -22,7 +22,8 @@ from kdlab.commands.hydra_errors import explain_hydra
 from kdlab.commands.knobs import BOOKKEEPING, section_of, unread
 from kdlab.commands.raw import Raw, value_at, with_value
 from kdlab.errors import UserError, nearest
-from kdlab.experiments.plan import Plan, plan, plan_teacher
+from kdlab.experiments.plan import plan, plan_teacher
+from kdlab.experiments.planned import Plan
 from kdlab.schema.config import RunConfig
 
 

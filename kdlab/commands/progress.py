@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from kdlab.commands.planning import Point
 from kdlab.commands.wording import duration, first_line
 from kdlab.errors import UserError
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.records.ongoing import Signature, last_values, seconds_left, signature
 from kdlab.records.store import CONFIG, HISTORY, RECORD, Store, read_record
 from kdlab.saying import say

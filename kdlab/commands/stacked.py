@@ -14,7 +14,8 @@ from kdlab.commands.grid import key_of
 from kdlab.commands.knobs import section_of
 from kdlab.commands.planning import Point
 from kdlab.errors import UserError
-from kdlab.experiments.plan import Plan, plan, plan_teacher
+from kdlab.experiments.plan import plan, plan_teacher
+from kdlab.experiments.planned import Plan
 
 Ended = Callable[[int, float | Exception | None], object]
 

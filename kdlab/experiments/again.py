@@ -12,7 +12,8 @@ from kdlab.errors import UserError
 from kdlab.experiments.assembling import build_teacher_network
 from kdlab.experiments.currency import missing_evaluation
 from kdlab.experiments.lab import Lab
-from kdlab.experiments.plan import PlannedRun, plan, plan_teacher
+from kdlab.experiments.plan import plan, plan_teacher
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.runs import WEIGHTS, Work, measured_again
 from kdlab.experiments.students import build_student, student_work
 from kdlab.experiments.teachers import obtain_teacher, teacher_work

@@ -16,7 +16,8 @@ from kdlab.data.dataset import Examples
 from kdlab.errors import UserError
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.experiments.lab import Lab, cache_dir, device_of
-from kdlab.experiments.plan import PlannedRun, fitted_to_rows, scaling
+from kdlab.experiments.plan import fitted_to_rows, scaling
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.runs import WEIGHTS
 from kdlab.experiments.several import (
     Member,

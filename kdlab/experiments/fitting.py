@@ -10,7 +10,7 @@ from kdlab.data.dataset import Examples
 from kdlab.evaluation.machine import training_marker
 from kdlab.experiments.assess import predict_together
 from kdlab.experiments.lab import device_of
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.runs import Made
 from kdlab.outputs import Predictions
 from kdlab.schema.learning import TrainingConfig

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdlab.experiments.concerning import OF_THE_STUDENT, TEACHER_SECTIONS, TWIN_SECTIONS, concerning
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.several import word_of
 
 #: What of a config says nothing about a teacher, or of a scratch twin: columns of its own would mislead.

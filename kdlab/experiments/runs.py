@@ -22,7 +22,7 @@ from kdlab.experiments.assess import Assessment
 from kdlab.experiments.currency import missing_evaluation, widened
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.labels import run_name, shown_config, tags_of
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.splits import store_split
 from kdlab.records.history import HistoryWriter, by_step, decimate, read_history
 from kdlab.records.provenance import provenance

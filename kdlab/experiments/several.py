@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from kdlab.errors import UserError
+from kdlab.mappings import laid_over
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import MemberConfig, TeacherConfig, TrainingConfig
 from kdlab.schema.reading import read_config
@@ -45,9 +46,9 @@ def teaching_model(config: RunConfig) -> Spec | None:
     if teacher is None:
         return None
     if teacher.ensemble.is_one:
-        return side_by_side_spec([laid_over(teacher.model, entry.model) for _, _, entry in _entries(teacher)])
+        return side_by_side_spec([_with(teacher.model, entry.model) for _, _, entry in _entries(teacher)])
     if teacher.assistants:
-        return laid_over(teacher.model, list(teacher.assistants.values())[-1])
+        return _with(teacher.model, list(teacher.assistants.values())[-1])
     return config.student if teacher.generations else teacher.model
 
 
@@ -111,7 +112,7 @@ def members(config: RunConfig, *, read: Read = read_config) -> list[Member]:
         key = f"teacher.ensemble.members.{name}." if name else "teacher."
         _refuse_doses(entry.quality, key=key)
         own = {key: value for key, value in entry.model_dump().items() if value}
-        teacher = laid_over(_alone(config), {**own, "seed": seed})
+        teacher = _with(_alone(config), {**own, "seed": seed})
         if "name" in entry.quality:  # another preset, not another dose of this one
             teacher["quality"] = entry.quality
         told = (*_lines("teacher", {key: value for key, value in own.items() if key != "seed"}), f"teacher.seed={seed}")
@@ -222,20 +223,9 @@ def generation_seed(config: RunConfig) -> int:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with changes: mappings inside are laid over, but one with a ``_target_`` replaces.
-
-    >>> laid_over({"a": 1, "b": {"c": 2}}, {"b": {"d": 3}}), laid_over({"_target_": "x", "a": 1}, {"_target_": "y"})
-    ({'a': 1, 'b': {'c': 2, 'd': 3}}, {'_target_': 'y'})
-    """
-    if "_target_" in changes:
-        return dict(changes)
-    laid = dict(base)
-    for name, value in changes.items():
-        below = laid.get(name)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        laid[name] = laid_over(below, value) if both else value  # type: ignore[arg-type]
-    return laid
+def _with(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec, or a section, with changes; a spec in them that names its own ``_target_`` replaces the other."""
+    return laid_over(base, changes, replacing="_target_")
 
 
 def _alone(config: RunConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kdlab.data.dataset import Examples
 from kdlab.experiments.assembling import build_teacher_network
 from kdlab.experiments.lab import Lab, device_of, say
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.several import teacher_recipe
 from kdlab.experiments.students import build_student
 from kdlab.models import as_output

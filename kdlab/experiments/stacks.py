@@ -14,7 +14,7 @@ from kdlab.data.loading import data_identity
 from kdlab.evaluation.machine import computing_with
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.objectives import objective_of
-from kdlab.experiments.plan import Plan, PlannedRun
+from kdlab.experiments.planned import Plan, PlannedRun
 from kdlab.experiments.several import as_student, teaching_model
 from kdlab.experiments.stack_size import most_together, raise_file_limit
 from kdlab.experiments.students import lesson as student_lesson

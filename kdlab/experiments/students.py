@@ -13,14 +13,14 @@ from kdlab.evaluation.metrics import accuracy
 from kdlab.evaluation.predict import predict
 from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.bias_correction import corrected
-from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
+from kdlab.experiments.fitting import Lesson, Trained, taught_by_itself
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.latency import latency_of
+from kdlab.experiments.learners import how_taught, learner_of
 from kdlab.experiments.objectives import objective_of
-from kdlab.experiments.plan import Plan
+from kdlab.experiments.planned import Plan
 from kdlab.experiments.runs import WEIGHTS, Desk, Made, Measured, Work, obtain
 from kdlab.experiments.step_cost import step_cost_of
-from kdlab.experiments.teacher_cache import is_stored, shown_to, teaching
 from kdlab.experiments.teachers import Taught, obtain_teacher, teacher_predictions, transfer_targets
 from kdlab.models import build_model, check_model
 from kdlab.outputs import Predictions
@@ -28,8 +28,6 @@ from kdlab.records.record import RunRecord
 from kdlab.records.weights import load_weights, match_state
 from kdlab.schema.config import RunConfig
 from kdlab.streams import stream_seed
-from kdlab.training import Learner
-from kdlab.training.listening import placed
 
 NO_TEACHER = "no teacher taught this network"
 UNTIMED = "not measured: evaluation.latency.enabled is false"
@@ -74,24 +72,7 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
     config = point.run.config
     dataset = lab.dataset(config)
     network = build_student(config, dataset)
-    shown = shown_to(config, lab)
-    specified = objective_of(config)
-    objective = placed(specified, student=network, teacher=None if taught is None else taught.provider)
-    teacher = teaching(taught, config, lab, features=objective.teacher_features)
-    learner = Learner(
-        network,
-        objective,
-        train=shown.train,
-        validation=dataset.validation,
-        recipe=recipe_of(shown.recipe),
-        role="student",
-        seed=config.seed,
-        teacher=teacher,
-        facts=dataset.facts,
-        sinks=desk.sinks,
-        checkpoint=desk.checkpoint,
-        mixture=shown.mixture,
-    )
+    learner = learner_of(config, network, taught, lab, desk, role="student", seed=config.seed)
 
     def made(trained: Trained) -> Made:
         correction = corrected(network, config, lab)
@@ -105,10 +86,8 @@ def lesson(point: Plan, taught: Taught | None, lab: Lab, desk: Desk) -> Lesson:
             predictions=None if correction else trained.predictions,
         )
         twin_id = None if point.twin.run_id == point.run.run_id else point.twin.run_id
-        answers = {} if teacher is None else {"teacher_answers": "stored" if is_stored(teacher) else "online"}
-        fields = {"twin": twin_id, "weights": objective.weights()}
-        layers = {"layers": objective.layers} if objective.layers else {}
-        return Made(network, measured, fields, {**trained.facts, **answers, **layers, **correction})
+        fields = {"twin": twin_id, "weights": learner.objective.weights()}
+        return Made(network, measured, fields, {**trained.facts, **how_taught(learner), **correction})
 
     return Lesson(point.run, learner, dataset.num_classes, made, sets=chosen_sets(config, dataset))
 

@@ -17,7 +17,6 @@ from kdlab.data.dataset import Examples
 from kdlab.evaluation.dark_knowledge import describe_dark_knowledge, undefined_dark_knowledge
 from kdlab.evaluation.fidelity import target_entropy
 from kdlab.evaluation.scored import Scored
-from kdlab.experiments import chains
 from kdlab.experiments.assembling import (
     FACTS,
     Assembled,
@@ -31,9 +30,13 @@ from kdlab.experiments.assess import TaughtBy, assess, chosen_sets
 from kdlab.experiments.fitting import Lesson, Trained, recipe_of, taught_by_itself
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.latency import latency_of
-from kdlab.experiments.plan import PlannedRun, teacher_terms
+from kdlab.experiments.learners import how_taught, learner_of
+from kdlab.experiments.plan import teacher_terms
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.runs import Desk, Made, Measured, Work, obtain
 from kdlab.experiments.several import (
+    as_student,
+    generation_seed,
     quality_of,
     teacher_recipe,
     teaching_model,
@@ -155,17 +158,24 @@ def lesson(planned: PlannedRun, lab: Lab, desk: Desk) -> Lesson:
 
 
 def _lesson_of_pupil(planned: PlannedRun, lab: Lab, desk: Desk) -> Lesson:
-    """A teacher that learns from another, as a student does."""
+    """A teacher that learns from another as a student does.
+
+    It is an assistant (Mirzadeh et al. 2020, arXiv:1902.03393), or an earlier generation of the student's own
+    architecture (Furlanello et al. 2018, arXiv:1805.04770).
+
+    Its streams are a teacher's, begun anew for every generation, and it is measured as a teacher.
+    """
     assert planned.taught_by is not None
     dataset = lab.dataset(planned.config)
     network = build_teacher_network(planned.config, dataset)
     taught = teach(planned.taught_by, lab.store.load(planned.taught_by.run_id), lab)
-    learner = chains.learner(planned.config, network, taught, lab, desk)
+    pupil, seed = as_student(planned.config), generation_seed(planned.config)
+    learner = learner_of(pupil, network, taught, lab, desk, role="teacher", seed=seed)
 
     def made(trained: Trained) -> Made:
         measured = _own(planned, network, lab, seconds=trained.seconds, stack_size=float(trained.stack_size))
         fields = {"weights": learner.objective.weights()}
-        return Made(network, measured, fields, {**trained.facts, **chains.facts_of(learner)})
+        return Made(network, measured, fields, {**trained.facts, **how_taught(learner)})
 
     return Lesson(planned, learner, dataset.num_classes, made)
 

@@ -13,7 +13,7 @@ from kdlab.evaluation.machine import computing_with
 from kdlab.experiments.currency import missing_evaluation
 from kdlab.experiments.fitting import Lesson, Trained, examined, train, why_not_together
 from kdlab.experiments.lab import Lab, say
-from kdlab.experiments.plan import PlannedRun
+from kdlab.experiments.planned import PlannedRun
 from kdlab.experiments.runs import Desk, Sitting, Work, measured_again, obtain
 from kdlab.experiments.threads import threads_alone
 from kdlab.records.record import RunRecord

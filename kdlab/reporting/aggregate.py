@@ -8,20 +8,10 @@ from typing import Any
 from kdlab.reporting.compact import Line, split_lines
 from kdlab.reporting.groups import CONTROLS, Group, group_runs, parse_overrides
 from kdlab.reporting.intervals import Interval, Row, interval, ratio_interval
-from kdlab.reporting.keys import higher_is_better, sesoi_of
+from kdlab.reporting.keys import LABELS, higher_is_better, sesoi_of
 from kdlab.reporting.verdicts import Verdict, detectable_effect, verdict
 
-KEY_METRICS = (
-    "test/accuracy",
-    "validation/accuracy",
-    "validation/ece",
-    "test/ece",
-    "ood/mean_gap",
-    "test/agreement",
-    "latency/p50_ms",
-    "latency/p99_ms",
-    "cost/step_ms_ratio",
-)
+KEY_METRICS = (*LABELS, "validation/accuracy", "validation/ece")
 DIFFERENCE_METRICS = ("test/accuracy", "test/ece", "ood/mean_gap")
 
 

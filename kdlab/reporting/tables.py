@@ -13,15 +13,6 @@ from kdlab.reporting.keys import LABELS
 from kdlab.reporting.lineage import has_several_teachers
 from kdlab.reporting.table import NOTHING, Table, csv_text, parts, show, show_difference
 
-MAIN_METRICS = (
-    "test/accuracy",
-    "test/ece",
-    "ood/mean_gap",
-    "test/agreement",
-    "latency/p50_ms",
-    "latency/p99_ms",
-    "cost/step_ms_ratio",
-)
 MOST_SLICE_COLUMNS = 4
 TEACHER_COST = "cost/teacher_train_seconds"
 
@@ -49,7 +40,7 @@ def num_units(row: ResultRow) -> int:
 def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | None = None) -> Table:
     """The main table of a data set: every group, its numbers, and what it gains over the references of the study."""
     chosen = summary.rows_of(data) if rows is None else rows
-    used = [metric for metric in MAIN_METRICS if any(metric in row.metrics for row in chosen)]
+    used = [metric for metric in LABELS if any(metric in row.metrics for row in chosen)]
     references = _references(chosen)
     retained = any(row.retained for row in chosen)
     failed = any(row.group.failed for row in chosen)

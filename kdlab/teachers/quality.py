@@ -29,6 +29,7 @@ from torch import nn
 from kdlab import targets
 from kdlab.data.dataset import Examples
 from kdlab.errors import UserError, nearest
+from kdlab.mappings import laid_over
 from kdlab.teachers.providers import OnlineTeacher, Teacher
 
 KEY, STANDARD, MEMBER = "teacher.quality", "standard", "teacher.ensemble.members.NAME"
@@ -114,11 +115,11 @@ class Quality:
 
     def merged_training(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """``teacher.training`` with what the preset changes, nested mappings merged."""
-        return _merge(training, self.training)
+        return laid_over(training, self.training)
 
     def merged_terms(self, terms: Mapping[str, Any]) -> dict[str, Any]:
         """The terms a teacher learns from with what the preset changes in them."""
-        return _merge(terms, self.terms)
+        return laid_over(terms, self.terms)
 
     def training_set(self, examples: Examples, **offered: Any) -> Examples:
         """The teacher's training set (``OFFERED_WITH_DATA`` may be offered)."""
@@ -194,12 +195,3 @@ def _tensors_changed(before: nn.Module, after: nn.Module) -> int:
 
 def _target(spec: Mapping[str, Any]) -> Any:
     return targets.resolve(spec["_target_"]) if spec else None
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in over.items():
-        below = merged.get(name)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merge(below, value) if both else value  # type: ignore[arg-type]
-    return merged

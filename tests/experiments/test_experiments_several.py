@@ -14,9 +14,10 @@ from kdlab.experiments.assembling import build_teacher_network, load_network
 from kdlab.experiments.lab import Lab
 from kdlab.experiments.plan import plan, plan_teacher
 from kdlab.experiments.preflight import preflight
-from kdlab.experiments.several import generation_seed, laid_over, member_seed
+from kdlab.experiments.several import generation_seed, member_seed
 from kdlab.experiments.stacks import run_points
 from kdlab.experiments.students import build_student
+from kdlab.mappings import laid_over
 from kdlab.records.store import Store
 from kdlab.schema.reading import ConfigError, read_config
 from kdlab.teachers import RandomMember
@@ -115,7 +116,7 @@ def test_what_a_member_has_of_its_own_is_laid_over_the_teacher():
     assert found["pinned"].run_id == teacher_of(teacher__seed=7).run_id
     assert found["weak"].run_id == teacher_of(teacher__quality=preset("weak", steps=3), teacher__seed=4).run_id
     assert found["loud"].parent.run_id == teacher_of(teacher__seed=5).run_id
-    deep = laid_over({"a": {"b": 1, "c": 2}}, {"a": {"_target_": "x"}})
+    deep = laid_over({"a": {"b": 1, "c": 2}}, {"a": {"_target_": "x"}}, replacing="_target_")
     assert deep == {"a": {"_target_": "x"}}
 
 

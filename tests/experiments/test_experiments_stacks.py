@@ -13,7 +13,8 @@ from kdlab.errors import UserError
 from kdlab.evaluation.machine import computing_with
 from kdlab.experiments import fitting, runs, stack_size, students, together
 from kdlab.experiments.lab import Lab
-from kdlab.experiments.plan import Plan, plan, plan_teacher
+from kdlab.experiments.plan import plan, plan_teacher
+from kdlab.experiments.planned import Plan
 from kdlab.experiments.stacks import cut, run_points, stack_key
 from kdlab.experiments.threads import threads_alone, threads_stacked
 from kdlab.records.history import read_history

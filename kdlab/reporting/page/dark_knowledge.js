@@ -34,11 +34,9 @@ const darkKnowledgeOption = () => {
   const { class_names: names } = told;
   const scale = shareScale(told);
   const room = (kd.byId("dark-knowledge").clientWidth - 170) / names.length; // pixels for a column
-  const deep = 0.78 * (scale.max - evenShare(told));
-  const ink = (share) => {
-    if (Math.abs(share - evenShare(told)) <= deep) return kd.colour("ink");
-    return kd.isDark() ? "#141619" : "#ffffff";
-  };
+  const most = scale.max - evenShare(told);
+  const cells = sharedCells(told).map(({ x, y, share }) => (
+    { value: [x, y, share], label: { color: inkOn(Math.abs(share - evenShare(told)), most) } }));
   const axis = { type: "category", data: names, axisLine: { show: false } };
   const label = { interval: 0, width: 92, overflow: "truncate" };
   const steep = largest(names.map((name) => name.length)) * 7 > room;
@@ -53,25 +51,7 @@ const darkKnowledgeOption = () => {
     xAxis: { ...axis, name: "other class", nameLocation: "middle", nameGap: steep ? 104 : 28,
       axisLabel: { ...label, rotate: steep ? 90 : 0 } },
     yAxis: { ...axis, name: "true class", nameLocation: "middle", nameGap: 108, inverse: true, axisLabel: label },
-    visualMap: {
-      type: "continuous",
-      ...scale,
-      orient: "horizontal",
-      left: 48,
-      bottom: 4,
-      itemWidth: 12,
-      itemHeight: 160,
-      text: [kd.number(scale.max, 2), kd.number(scale.min, 2)],
-      textStyle: { color: kd.colour("soft") },
-    },
-    series: {
-      type: "heatmap",
-      progressive: 0,
-      data: sharedCells(told).map(({ x, y, share }) => ({ value: [x, y, share], label: { color: ink(share) } })),
-      itemStyle: { borderColor: kd.colour("surface"), borderWidth: 1 },
-      label: { show: room >= 30, fontSize: 10.5, formatter: ({ value }) => kd.fixed(value[2], 2) },
-      emphasis: { itemStyle: { borderColor: kd.colour("ink"), borderWidth: 1.5 } },
-    },
+    ...heatMap({ scale, left: 48, data: cells, numbered: room >= 30, write: (share) => kd.fixed(share, 2) }),
   };
 };
 

@@ -40,6 +40,7 @@ SCRIPTS = (
     ),
     *(
         "reliability.js",
+        "heat_map.js",
         "slices.js",
         "curves.js",
         "dark_knowledge.js",

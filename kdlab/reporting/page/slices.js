@@ -66,13 +66,9 @@ const mapScale = (values) => {
 /** Cells with their numbers, in an ink that can be read on their colour. */
 const mapCells = (columns, scale, metric) => {
   const most = Math.max(Math.abs(scale.min), Math.abs(scale.max));
-  const ink = (value) => {
-    if (Math.abs(value) <= 0.78 * most) return kd.colour("ink");
-    return kd.isDark() ? "#141619" : "#ffffff";
-  };
   return columns.flatMap((item, x) => mapRows().map((name, y) => {
     const value = cellOf(item, name, metric);
-    return value === null ? null : { value: [x, y, value], label: { color: ink(value) } };
+    return value === null ? null : { value: [x, y, value], label: { color: inkOn(Math.abs(value), most) } };
   })).filter(Boolean);
 };
 
@@ -128,25 +124,7 @@ const slicesOption = () => {
         color: (name) => kd.colour(study.slices[name]?.ood ? "ink" : "soft"),
       },
     },
-    visualMap: {
-      type: "continuous",
-      ...scale,
-      orient: "horizontal",
-      left: 120,
-      bottom: 4,
-      itemWidth: 12,
-      itemHeight: 160,
-      text: [kd.number(scale.max, 2), kd.number(scale.min, 2)],
-      textStyle: { color: kd.colour("soft") },
-    },
-    series: {
-      type: "heatmap",
-      progressive: 0,
-      data: mapCells(columns, scale, metric),
-      itemStyle: { borderColor: kd.colour("surface"), borderWidth: 1 },
-      label: { show: room >= 34, fontSize: 10.5, formatter: ({ value }) => write(value[2]) },
-      emphasis: { itemStyle: { borderColor: kd.colour("ink"), borderWidth: 1.5 } },
-    },
+    ...heatMap({ scale, left: 120, data: mapCells(columns, scale, metric), numbered: room >= 34, write }),
   };
 };
 
