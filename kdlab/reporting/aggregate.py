@@ -169,7 +169,7 @@ def difference_rows(group: Group, reference: Group, metric: str) -> list[Row]:
     """
     full = group.has_teacher and reference.has_teacher
     references = metric_rows(reference, metric)
-    mean, loose = _means(references, full=full)
+    mean, loose = seed_means(references, full=full)
     rows = []
     for row in metric_rows(group, metric):
         key = (row.data_seed, row.teacher_seed if full else None, row.student_seed)
@@ -186,9 +186,15 @@ def difference_rows(group: Group, reference: Group, metric: str) -> list[Row]:
     return rows
 
 
-def _means(
+def seed_means(
     rows: Sequence[Row], *, full: bool
 ) -> tuple[dict[tuple[int | None, int | None, int | None], float], dict[int | None, float]]:
+    """The mean of the rows of each (data, teacher, student) seed, and of each student seed.
+
+    Args:
+        rows: of a metric.
+        full: whether the teacher seed tells rows apart; None stands in its place otherwise.
+    """
     exact: dict[tuple[int | None, int | None, int | None], list[float]] = {}
     loose: dict[int | None, list[float]] = {}
     for row in rows:

@@ -1,0 +1,162 @@
+"""The statistics of predictions: which columns of values they ask for, and the value they give in every pair.
+
+A column is the mean of one or several references (``ARM``, ``scratch(ARM)``, ``teacher(ARM)``) of one metric, one value
+per pair. What is chosen is chosen on validation, never on the metric it is compared on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdlab.arrays import FloatArray
+
+CHOSEN_BY = "validation/accuracy"
+
+
+class Column(NamedTuple):
+    """References whose mean within the pair is meant, and the metric."""
+
+    references: tuple[str, ...]
+    metric: str
+
+
+class Statistic(NamedTuple):
+    """A statistic.
+
+    Args:
+        asks: its parameters and the metric -> the columns it needs.
+        gives: values ``[columns, pairs]`` and its parameters -> ``[pairs]``, NaN where a pair has none; a ratio gives
+            ``[2, pairs]``, numerators and denominators.
+        is_difference: whether it has the unit of its metric.
+        note: what a reader has to know of it.
+    """
+
+    asks: Callable[[Any, str], list[Column]]
+    gives: Callable[[FloatArray, Any], FloatArray]
+    is_difference: bool = False
+    note: str = ""
+
+
+def difference(values: FloatArray, asked: Sequence[Any]) -> FloatArray:
+    """``A - B``."""
+    return np.asarray(values[0] - values[1])
+
+
+def gains(values: FloatArray, asked: Sequence[Any]) -> FloatArray:
+    """``(A - scratch(A)) - (B - scratch(B))``."""
+    return np.asarray((values[0] - values[1]) - (values[2] - values[3]))
+
+
+def ratio(values: FloatArray, asked: Mapping[str, Any]) -> FloatArray:
+    """``A - B`` and ``C - D``: the ratio is one of their means."""
+    return np.stack([values[0] - values[1], values[2] - values[3]])
+
+
+def slope(values: FloatArray, asked: Mapping[str, Any]) -> FloatArray:
+    """Least squares of the values (or gains) on the transformed dose: ``sum (x - mean x) y / sum (x - mean x)^2``."""
+    doses = np.array(list(asked["values"].values()), dtype=np.float64)
+    x = {"linear": doses, "log": np.log(np.maximum(doses, 1e-300)), "log1p": np.log1p(doses)}[asked["scale"]]
+    y = values[: len(x)] - values[len(x) :] if asked["gains"] else values
+    return least_squares_slope(x, y)
+
+
+def least_squares_slope(x: FloatArray, y: FloatArray) -> FloatArray:
+    """The slope of ``y`` ``[points, pairs]`` on ``x`` ``[points]``."""
+    centred = x - x.mean()
+    return np.asarray(centred @ (y - y.mean(axis=0)) / (centred @ centred))
+
+
+def last_minus_best(values: FloatArray, asked: Sequence[Any]) -> FloatArray:
+    """The last arm minus the one that is best on validation in the pair."""
+    metric, chosen_by = np.split(values, 2)
+    best = chosen_by.argmax(axis=0)
+    return np.asarray(metric[-1] - np.take_along_axis(metric, best[None, :], axis=0)[0])
+
+
+def best_dose_slope(values: FloatArray, asked: Mapping[str, Mapping[str, Any]]) -> FloatArray:
+    """The slope of log(best dose) on log(capacity); of doses that are alike on validation the smallest counts."""
+    best, row = [], 0
+    for _, doses in _by_number(asked):
+        place = values[row : row + len(doses)].argmax(axis=0)
+        best.append(np.log([dose for dose, _ in _by_number(doses)])[place])
+        row += len(doses)
+    return least_squares_slope(np.log([capacity for capacity, _ in _by_number(asked)]), np.stack(best))
+
+
+def rank_correlation(values: FloatArray, asked: Mapping[str, Any]) -> FloatArray:
+    """Spearman's correlation over arms: Pearson's of the ranks, ties share theirs; NaN where all are alike."""
+    from scipy.stats import rankdata
+
+    first, second = (rankdata(part, axis=0) for part in np.split(values, 2))
+    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    norm = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    return np.asarray(np.where(norm > 0, (first * second).sum(axis=0) / np.where(norm > 0, norm, 1.0), np.nan))
+
+
+def share_above(values: FloatArray, asked: Mapping[str, Any]) -> FloatArray:
+    """The share of arms that exceed the reference in the pair, minus a number."""
+    return np.asarray((values[:-1] > values[-1]).mean(axis=0) - asked["minus"])
+
+
+def _by_number(asked: Mapping[str, Any]) -> list[tuple[float, Any]]:
+    """Items by their keys as numbers, ascending: keys of JSON are text."""
+    return sorted(((float(key), value) for key, value in asked.items()), key=lambda item: item[0])
+
+
+def _columns(references: Sequence[Any], metric: str) -> list[Column]:
+    return [Column((one,) if isinstance(one, str) else tuple(one), metric) for one in references]
+
+
+def _twins(arms: Sequence[str]) -> list[str]:
+    return [f"scratch({arm})" for arm in arms]
+
+
+def _asks_gains(asked: Sequence[Sequence[str]], metric: str) -> list[Column]:
+    return _columns([one for arms in asked for one in (arms, _twins(arms))], metric)
+
+
+def _asks_slope(asked: Mapping[str, Any], metric: str) -> list[Column]:
+    arms = list(asked["values"])
+    return _columns([*arms, *(_twins(arms) if asked["gains"] else [])], metric)
+
+
+def _asks_correlation(asked: Mapping[str, Any], metric: str) -> list[Column]:
+    of = [f"teacher({arm})" for arm in asked["arms"]] if asked["of"] == "teacher" else asked["arms"]
+    return [*_columns(of, asked["with"]), *_columns(asked["arms"], metric)]
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    "difference": Statistic(_columns, difference, is_difference=True),
+    "gains": Statistic(
+        _asks_gains, gains, is_difference=True, note="a gain is a student minus its own scratch twin; A's minus B's"
+    ),
+    "ratio": Statistic(
+        lambda asked, metric: _columns([*asked["of"], *asked["to"]], metric),
+        ratio,
+        note="a ratio of two mean differences, Fieller's interval",
+    ),
+    "slope": Statistic(_asks_slope, slope, note="a least-squares slope in each pair, per unit of the (log) dose"),
+    "last_minus_best": Statistic(
+        lambda asked, metric: [*_columns(asked, metric), *_columns(asked, CHOSEN_BY)],
+        last_minus_best,
+        is_difference=True,
+        note="the best arm of a pair is chosen on validation accuracy; where it is the last one the difference is 0, "
+        "and arms that are all alike come out a little below 0, for the best of several is chosen in each pair",
+    ),
+    "best_dose_slope": Statistic(
+        lambda asked, metric: _columns(
+            [arm for _, doses in _by_number(asked) for _, arm in _by_number(doses)], CHOSEN_BY
+        ),
+        best_dose_slope,
+        note="in each pair the slope of log(best dose) on log(capacity); best on validation accuracy",
+    ),
+    "rank_correlation": Statistic(
+        _asks_correlation, rank_correlation, note="Spearman's correlation over the arms, in each pair"
+    ),
+    "share_above": Statistic(
+        lambda asked, metric: _columns([*asked["arms"], asked["reference"]], metric),
+        share_above,
+        note="the share of the arms above the reference, in each pair, minus the share that was named",
+    ),
+}
