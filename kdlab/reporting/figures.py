@@ -27,6 +27,7 @@ from kdlab.reporting.effects import draw_effects
 from kdlab.reporting.groups import number, seeds_of, short_names, varied_knobs
 from kdlab.reporting.heat_map import draw_heat_maps, numeric_axes
 from kdlab.reporting.intervals import Interval, Row, interval
+from kdlab.reporting.prediction_figure import draw_predictions
 from kdlab.reporting.tables import slice_columns, slice_names
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def draw_figures(summary: Summary, folder: Path) -> list[Figure]:
     with style():
         for data in summary.datasets:
             suffix = "" if len(summary.datasets) < 2 else "_" + re.sub(r"[^A-Za-z0-9_.-]", "_", data)
+            predicted = draw_predictions(summary, data, folder, f"predictions{suffix}")
+            found += [Figure(*predicted)] if predicted is not None else []
             found += [Figure(*drawn) for drawn in draw_heat_maps(summary, data, folder, f"heat_map{suffix}")]
             effects = draw_effects(summary, data, folder, f"effects{suffix}")
             found += [Figure(*effects)] if effects is not None else []

@@ -10,7 +10,7 @@ seed; Fieller (1954) for ratios.
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -65,6 +65,11 @@ class Interval:
     reason: str | None = None
     level: float = 0.95
     resplit: float = 0.0
+
+    def scaled(self, factor: float) -> "Interval":
+        """The same in another unit: every number times a positive factor."""
+        low, high, sd = (None if end is None else factor * end for end in (self.low, self.high, self.sd))
+        return replace(self, estimate=factor * self.estimate, low=low, high=high, sd=sd)
 
     @property
     def half_width(self) -> float | None:

@@ -76,6 +76,11 @@ class Prediction:
         return STATISTICS[self.statistic].is_difference and key is not None and key.unit == "fraction"
 
     @property
+    def words(self) -> str:
+        """The effect as a reader writes it."""
+        return STATISTICS[self.statistic].words(self.said["effect"][self.statistic])
+
+    @property
     def note(self) -> str:
         """What a reader has to know of it beside its row."""
         told = [STATISTICS[self.statistic].note, LATE if self.said.get("added_later") else ""]

@@ -7,6 +7,8 @@ from kdlab.keys import sesoi_of
 from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.intervals import CASE_TEXT, Interval
 from kdlab.reporting.keys import DEFINITIONS
+from kdlab.reporting.prediction_tables import notes
+from kdlab.reporting.predictions import predictions_of
 from kdlab.reporting.table import Table, markdown, show, show_difference
 
 MOST_OPEN_ROWS = 20
@@ -21,6 +23,9 @@ def readme_text(summary: Summary, tables: dict[str, list[Table]], figures: list[
     parts += [f"**Question.** {header['question']}\n"] if header.get("question") else []
     parts += [f"**Hypothesis.** {header['hypothesis']}\n"] if header.get("hypothesis") else []
     parts += [f"**What it says.** {str(header['says']).strip()}\n"] if header.get("says") else []
+    for name, key in (("Reference", "reference"), ("Caveats", "caveats")):
+        parts += [f"**{name}.** {str(header[key]).strip()}\n"] if header.get(key) else []
+    parts += [text for data in summary.datasets if (text := _predicted(summary, data, tables[data], figures))]
     if not summary.rows and not summary.tuning:
         parts.append("No run of this study has finished yet.\n")
     for data in summary.datasets:
@@ -47,6 +52,18 @@ def readme_text(summary: Summary, tables: dict[str, list[Table]], figures: list[
         parts += [_figure(*figure) for figure in own if "reliability" in figure[0] or "learning_curves" in figure[0]]
     parts += ["## How it was measured\n", methods(summary), "## Make it again\n", _provenance(summary)]
     return "\n".join(parts)
+
+
+def _predicted(summary: Summary, data: str, tables: list[Table], figures: list[tuple[str, str]]) -> str:
+    """What was predicted and what was seen; empty for a study that predicts nothing."""
+    table = next((table for table in tables if table.name.startswith("predictions")), None)
+    if table is None:
+        return ""
+    heading = f" on {data}" if len(summary.datasets) > 1 else ""
+    drawn = [_figure(*one) for one in figures if "/predictions" in one[0] and _of_data(one[0], data, summary)]
+    told = notes(predictions_of(summary, data))
+    section = [f"## What was predicted, and what was seen{heading}\n", _section(table), *drawn, told, _commands(table)]
+    return "\n".join(section)
 
 
 def _of_data(path: str, data: str, summary: Summary) -> bool:

@@ -13,6 +13,7 @@ from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
 from kdlab.reporting.page.page import page_text
+from kdlab.reporting.prediction_tables import predictions_table
 from kdlab.reporting.readme import readme_text
 from kdlab.reporting.table import Table, csv_text, latex, markdown, show, show_difference
 from kdlab.reporting.tables import (
@@ -80,7 +81,7 @@ def _tables(summary: Summary) -> dict[str, list[Table]]:
     """Data set -> its tables that have rows."""
     made = {}
     for data in summary.datasets:
-        builders = (results_table, tuning_table, comparisons_table, slices_table, teachers_table)
+        builders = (predictions_table, results_table, tuning_table, comparisons_table, slices_table, teachers_table)
         every = [build(summary, data) for build in builders]
         made[data] = [table for table in every if table.rows]
     return made

@@ -28,12 +28,14 @@ class Statistic(NamedTuple):
         asks: its parameters and the metric -> the columns it needs.
         gives: values ``[columns, pairs]`` and its parameters -> ``[pairs]``, NaN where a pair has none; a ratio gives
             ``[2, pairs]``, numerators and denominators.
+        words: its parameters as a reader writes them.
         is_difference: whether it has the unit of its metric.
         note: what a reader has to know of it.
     """
 
     asks: Callable[[Any, str], list[Column]]
     gives: Callable[[FloatArray, Any], FloatArray]
+    words: Callable[[Any], str]
     is_difference: bool = False
     note: str = ""
 
@@ -126,37 +128,76 @@ def _asks_correlation(asked: Mapping[str, Any], metric: str) -> list[Column]:
     return [*_columns(of, asked["with"]), *_columns(asked["arms"], metric)]
 
 
+def _mean(references: Any) -> str:
+    """One reference by its name, several as their mean."""
+    names = [references] if isinstance(references, str) else list(references)
+    return names[0] if len(names) == 1 else f"mean({', '.join(names)})"
+
+
+def _minus(pair: Sequence[Any]) -> str:
+    return f"{_mean(pair[0])} − {_mean(pair[1])}"
+
+
+def _slope_words(asked: Mapping[str, Any]) -> str:
+    doses = ", ".join(f"{arm} {dose:g}" for arm, dose in asked["values"].items())
+    of, on = ("gains over scratch" if asked["gains"] else "values"), {"linear": "dose"}.get(asked["scale"])
+    return f"slope of the {of} on {on or asked['scale'] + '(dose)'}: {doses}"
+
+
+def _best_dose_words(asked: Mapping[str, Any]) -> str:
+    sizes = "; ".join(
+        f"at {capacity:g} " + ", ".join(f"{_mean(arm)} {dose:g}" for dose, arm in _by_number(doses))
+        for capacity, doses in _by_number(asked)
+    )
+    return f"slope of log(best dose) on log(capacity): {sizes}"
+
+
+def _rank_words(asked: Mapping[str, Any]) -> str:
+    whose = "the teacher's" if asked["of"] == "teacher" else "the student's own"
+    return f"rank correlation with {whose} {asked['with']} over {', '.join(asked['arms'])}"
+
+
 STATISTICS: Mapping[str, Statistic] = {
-    "difference": Statistic(_columns, difference, is_difference=True),
+    "difference": Statistic(_columns, difference, _minus, is_difference=True),
     "gains": Statistic(
-        _asks_gains, gains, is_difference=True, note="a gain is a student minus its own scratch twin; A's minus B's"
+        _asks_gains,
+        gains,
+        lambda asked: f"gain of {_mean(asked[0])} − gain of {_mean(asked[1])}",
+        is_difference=True,
+        note="a gain is a student minus its own scratch twin",
     ),
     "ratio": Statistic(
         lambda asked, metric: _columns([*asked["of"], *asked["to"]], metric),
         ratio,
-        note="a ratio of two mean differences, Fieller's interval",
+        lambda asked: f"({_minus(asked['of'])}) / ({_minus(asked['to'])})",
+        note="a ratio of mean differences, Fieller's interval",
     ),
-    "slope": Statistic(_asks_slope, slope, note="a least-squares slope in each pair, per unit of the (log) dose"),
+    "slope": Statistic(
+        _asks_slope, slope, _slope_words, note="least squares in each pair, per unit of the (transformed) dose"
+    ),
     "last_minus_best": Statistic(
         lambda asked, metric: [*_columns(asked, metric), *_columns(asked, CHOSEN_BY)],
         last_minus_best,
+        lambda asked: f"{_mean(asked[-1])} − best of {', '.join(_mean(one) for one in asked)}",
         is_difference=True,
-        note="the best arm of a pair is chosen on validation accuracy; where it is the last one the difference is 0, "
-        "and arms that are all alike come out a little below 0, for the best of several is chosen in each pair",
+        note="the best arm of a pair is chosen on validation accuracy: where it is the last one the difference is 0, "
+        "and it is a little below 0 even where all arms are alike, as the luckiest of them is chosen",
     ),
     "best_dose_slope": Statistic(
         lambda asked, metric: _columns(
             [arm for _, doses in _by_number(asked) for _, arm in _by_number(doses)], CHOSEN_BY
         ),
         best_dose_slope,
-        note="in each pair the slope of log(best dose) on log(capacity); best on validation accuracy",
+        _best_dose_words,
+        note="in each pair, the best dose chosen on validation accuracy",
     ),
     "rank_correlation": Statistic(
-        _asks_correlation, rank_correlation, note="Spearman's correlation over the arms, in each pair"
+        _asks_correlation, rank_correlation, _rank_words, note="Spearman's, over the arms of each pair"
     ),
     "share_above": Statistic(
         lambda asked, metric: _columns([*asked["arms"], asked["reference"]], metric),
         share_above,
-        note="the share of the arms above the reference, in each pair, minus the share that was named",
+        lambda asked: f"share of {', '.join(asked['arms'])} above {_mean(asked['reference'])}, − {asked['minus']:g}",
+        note="the share is counted in each pair",
     ),
 }

@@ -6,13 +6,17 @@ interval. Each row carries the command that makes it again.
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kdlab.reporting.intervals import Interval
 
 NOTHING = "–"
-TEXT_COLUMNS = {"Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"}
+TEXT_COLUMNS = {
+    *("Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"),
+    *("Prediction", "Claim", "Recipe", "Predicted", "Effect"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Table:
     rows: Sequence[Sequence[str]]
     commands: Sequence[str]
     records: Sequence[Mapping[str, object]] = field(default_factory=list)
+
+
+def table_name(name: str, datasets: Sequence[str], data: str) -> str:
+    """The name of a table of a data set: with the data set in it where a study has several."""
+    return name if len(datasets) < 2 else f"{name}_{re.sub(r'[^A-Za-z0-9_.-]', '_', data)}"
 
 
 def markdown(table: Table, *, commands: bool = False) -> str:

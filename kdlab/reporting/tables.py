@@ -11,7 +11,7 @@ from kdlab.reporting.groups import Group, rerun_command
 from kdlab.reporting.intervals import Interval
 from kdlab.reporting.keys import LABELS
 from kdlab.reporting.lineage import has_several_teachers
-from kdlab.reporting.table import NOTHING, Table, csv_text, parts, show, show_difference
+from kdlab.reporting.table import NOTHING, Table, csv_text, parts, show, show_difference, table_name
 
 MOST_SLICE_COLUMNS = 4
 TEACHER_COST = "cost/teacher_train_seconds"
@@ -76,7 +76,8 @@ def results_table(summary: Summary, data: str, *, rows: Sequence[ResultRow] | No
         cells.append(line)
         records.append(record)
     commands = [rerun_command(row.group, header=summary.header) for row in chosen]
-    return Table(_named("results", summary, data), f"Results on {data}", columns, cells, commands, records)
+    name = table_name("results", summary.datasets, data)
+    return Table(name, f"Results on {data}", columns, cells, commands, records)
 
 
 def _references(rows: Sequence[ResultRow]) -> dict[str, tuple[str, str | None]]:
@@ -115,7 +116,7 @@ def tuning_table(summary: Summary, data: str) -> Table:
         measured |= parts("validation/ece", ece)
         records.append({**_identification(row.group), "n": accuracy.n, **measured})
         commands.append(rerun_command(row.group, header=summary.header))
-    return Table(_named("tuning", summary, data), f"Tuning on {data}", columns, cells, commands, records)
+    return Table(table_name("tuning", summary.datasets, data), f"Tuning on {data}", columns, cells, commands, records)
 
 
 def comparisons_table(summary: Summary, data: str) -> Table:
@@ -152,7 +153,7 @@ def comparisons_table(summary: Summary, data: str) -> Table:
                 )
                 commands.append(rerun_command(row.group, header=summary.header))
     title = f"Paired differences on {data}"
-    return Table(_named("differences", summary, data), title, columns, cells, commands, records)
+    return Table(table_name("differences", summary.datasets, data), title, columns, cells, commands, records)
 
 
 def slice_names(summary: Summary, data: str) -> list[str]:
@@ -207,7 +208,8 @@ def slices_table(summary: Summary, data: str) -> Table:
             for row in (*summary.teachers, *summary.rows_of(data))
             if row.group.data == data
         ]
-    return Table(_named("slices", summary, data), f"Slices of {data}", columns, cells, [""] * len(cells), records)
+    name = table_name("slices", summary.datasets, data)
+    return Table(name, f"Slices of {data}", columns, cells, [""] * len(cells), records)
 
 
 def slices_csv(summary: Summary, data: str, table: Table) -> str:
@@ -246,9 +248,8 @@ def teachers_table(summary: Summary, data: str) -> Table:
             record |= parts(metric, value)
         records.append(record)
     commands = [rerun_command(row.group, header=summary.header) for row in teachers]
-    return Table(
-        _named("teachers", summary, data), f"Teachers on {data}", ["Teacher", "n", *heads], cells, commands, records
-    )
+    name = table_name("teachers", summary.datasets, data)
+    return Table(name, f"Teachers on {data}", ["Teacher", "n", *heads], cells, commands, records)
 
 
 def headline_rows(summary: Summary, data: str, *, most: int = 8) -> list[ResultRow]:
@@ -260,10 +261,6 @@ def headline_rows(summary: Summary, data: str, *, most: int = 8) -> list[ResultR
     against = best.against("uniform")
     uniform = [row for row in rows if against is not None and row.group.label == against.reference]
     return [*filter(None, [summary.scratch_of(best)]), *uniform, best]
-
-
-def _named(name: str, summary: Summary, data: str) -> str:
-    return name if len(summary.datasets) < 2 else f"{name}_{re.sub(r'[^A-Za-z0-9_.-]', '_', data)}"
 
 
 def _identification(group: Group) -> dict[str, object]:

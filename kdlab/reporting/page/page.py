@@ -17,6 +17,7 @@ from typing import Any
 from kdlab.keys import sesoi_of
 from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.page.data import payload
+from kdlab.reporting.page.predictions import predictions_html
 from kdlab.reporting.readme import methods, sentences
 from kdlab.reporting.table import show, show_difference
 from kdlab.reporting.tables import num_units
@@ -55,7 +56,8 @@ SCRIPTS = (
 def page_text(summary: Summary) -> str:
     """The page of a study."""
     script = "\n".join([assets.script(), *(_read(name) for name in SCRIPTS)])
-    style = assets.style() + _read("page.css")
+    predicted = predictions_html(summary)
+    style = assets.style() + _read("page.css") + (_read("predictions.css") if predicted else "")
     library = assets.echarts()
     policy = [
         "default-src 'none'",
@@ -71,7 +73,7 @@ def page_text(summary: Summary) -> str:
         "title": html.escape(str(summary.header.get("name") or "study")),
         "notice": assets.ECHARTS_NOTICE,
         "style": style,
-        "head": _head(summary),
+        "head": _head(summary) + (f"\n{predicted}" if predicted else ""),
         "foot": _foot(summary),
         "payload": pack(json.dumps(payload(summary), separators=(",", ":"), ensure_ascii=False, allow_nan=False)),
         "library": _library(),
