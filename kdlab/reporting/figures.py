@@ -23,6 +23,7 @@ from kdlab.reporting.canvas import (
     style,
 )
 from kdlab.reporting.dark_knowledge import draw_dark_knowledge
+from kdlab.reporting.dose_figure import draw_doses
 from kdlab.reporting.effects import draw_effects
 from kdlab.reporting.groups import number, seeds_of, short_names, varied_knobs
 from kdlab.reporting.heat_map import draw_heat_maps, numeric_axes
@@ -52,6 +53,8 @@ def draw_figures(summary: Summary, folder: Path) -> list[Figure]:
             suffix = "" if len(summary.datasets) < 2 else "_" + re.sub(r"[^A-Za-z0-9_.-]", "_", data)
             predicted = draw_predictions(summary, data, folder, f"predictions{suffix}")
             found += [Figure(*predicted)] if predicted is not None else []
+            doses = draw_doses(summary, data, folder, f"doses{suffix}")
+            found += [Figure(*doses)] if doses is not None else []
             found += [Figure(*drawn) for drawn in draw_heat_maps(summary, data, folder, f"heat_map{suffix}")]
             effects = draw_effects(summary, data, folder, f"effects{suffix}")
             found += [Figure(*effects)] if effects is not None else []

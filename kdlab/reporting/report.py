@@ -12,6 +12,7 @@ from kdlab.collector import collector_off
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
+from kdlab.reporting.doses import doses_table
 from kdlab.reporting.page.page import page_text
 from kdlab.reporting.prediction_tables import predictions_table
 from kdlab.reporting.readme import readme_text
@@ -29,6 +30,11 @@ from kdlab.reporting.tables import (
 RECORDS = "records.jsonl"
 PAGE = "index.html"
 MOST_TERMINAL_ROWS = 12
+BUILDERS = (
+    *(predictions_table, doses_table, results_table, tuning_table),
+    *(comparisons_table, slices_table, teachers_table),
+)
+"""Of the tables of a data set, in the order of the report."""
 
 
 class ReportResult(NamedTuple):
@@ -81,7 +87,15 @@ def _tables(summary: Summary) -> dict[str, list[Table]]:
     """Data set -> its tables that have rows."""
     made = {}
     for data in summary.datasets:
-        builders = (predictions_table, results_table, tuning_table, comparisons_table, slices_table, teachers_table)
+        builders = (
+            predictions_table,
+            doses_table,
+            results_table,
+            tuning_table,
+            comparisons_table,
+            slices_table,
+            teachers_table,
+        )
         every = [build(summary, data) for build in builders]
         made[data] = [table for table in every if table.rows]
     return made
