@@ -7,7 +7,7 @@ reason. Fractions, nats and milliseconds; never percent, never NaN.
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,9 @@ SPLITS = ("train", "validation", "test")
 RESERVED_NAMES = (*SPLITS, "ood", "transfer", "cost", "latency", "throughput")
 
 _STUDENTS = ("student", "scratch")
+
+# Smallest effects of interest that hold without being set (fractions). Without one no verdict is printed.
+DEFAULT_SESOI: Mapping[str, float] = {"accuracy": 0.005}
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,25 @@ def direction(name: str) -> Direction:
     if key is None:
         raise ValueError(f"'{name}' is no measured key; allowed: {', '.join(k.pattern for k in CATALOGUE)}")
     return key.direction
+
+
+def last_part(key: str) -> str:
+    """``ood/mean_gap`` -> ``mean_gap``."""
+    return key.rsplit("/", 1)[-1]
+
+
+def sesoi_of(key: str, sesoi: Mapping[str, float | None]) -> float | None:
+    """The smallest effect of interest of a key: set for the whole key, for its last part, or by default.
+
+    >>> sesoi_of("test/accuracy", {})
+    0.005
+    >>> sesoi_of("test/ece", {"ece": 0.01})
+    0.01
+    """
+    for name in (key, last_part(key)):
+        if name in sesoi:
+            return sesoi[name]
+    return DEFAULT_SESOI.get(last_part(key))
 
 
 def expected_keys(role: str, sets: Iterable[str], slices: Iterable[str]) -> list[str]:

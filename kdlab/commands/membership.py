@@ -8,6 +8,7 @@ from typing import Any
 
 from kdlab.commands.grid import Axis, key_of
 from kdlab.commands.planning import Point, Sweep
+from kdlab.commands.predicting import predicted
 from kdlab.experiments.planned import PlannedRun
 from kdlab.records import studies
 from kdlab.schema.bookkeeping import EVERY_ARM
@@ -90,6 +91,7 @@ def study_header(
         "hypothesis": asked.hypothesis,
         "cost": asked.cost,
         "says": asked.says,
+        **predicted(asked, first.report),
         "arms": asked.arms,
         "compare": compared(asked.compare, asked.arms),
         "sesoi": first.report.sesoi,

@@ -136,6 +136,8 @@ def _join(root: Path, name: str, pieces: list[studies.Study]) -> None:
         here = before.header if before is not None else {}
         if here.get("arms"):
             joined["arms"] = {**here["arms"], **(joined.get("arms") or {})}
+        if here.get("predictions"):  # as they were fixed here
+            joined["predictions"] = {**(joined.get("predictions") or {}), **here["predictions"]}
         for key in ("compare", "data"):
             if here.get(key):
                 joined[key] = [*here[key], *(new for new in joined.get(key) or () if new not in here[key])]

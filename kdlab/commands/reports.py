@@ -11,7 +11,7 @@ from kdlab.commands.reading import parse, settings
 from kdlab.errors import UserError
 from kdlab.saying import say
 
-WORDS = ("question", "hypothesis", "cost", "says")
+WORDS = ("question", "hypothesis", "cost", "says", "reference", "caveats")
 
 
 def report(words: list[str]) -> int:

@@ -21,6 +21,7 @@ from kdlab.commands.knobs import section_of
 from kdlab.commands.launching import announce, launch, sum_up
 from kdlab.commands.membership import joined_header, members_of, study_header
 from kdlab.commands.planning import Planning, Point, Sweep, arms_of, joined, plan_points
+from kdlab.commands.predicting import changed_predictions, kept_predictions, refuse_grids
 from kdlab.commands.search_space import Space, first_trial, is_search, probe, space_of
 from kdlab.commands.sync import kept_up
 from kdlab.commands.tuning import FIXED as TUNING_POINTS
@@ -128,10 +129,21 @@ def _written_down(
         header["arms"] = {**header["arms"], **others, **{name: list(lines) for name, lines in arms.items()}}
         header["tune"] = {arm: [axis.key for axis in axes] for arm, axes in asked.tuning.axes.items()}
     members = [member for point in points for member in members_of(point, kind=sweep.kind)]
-    studies.plan(lab.store.root, sweep.name, joined_header(header, before, members), members)
+    kept = joined_header(header, before, members)
+    if before is not None and _has_begun(before, lab.store):
+        kept |= kept_predictions(header, before.header)
+    studies.plan(lab.store.root, sweep.name, kept, members)
+    if changed := changed_predictions(kept, header):
+        stay = f"predictions stay as they were before its first run ({', '.join(changed)})"
+        say(f"study {sweep.name}: {stay}; another study.name asks anew")
     todo = unfinished(points, lab)
     announce(sweep.name, planning, todo)
     return todo
+
+
+def _has_begun(study: studies.Study, store: Store) -> bool:
+    """Whether a student of the study has finished: what it predicts is fixed from then on."""
+    return any(member.role == "student" and store.finished(member.run_id) is not None for member in study.members)
 
 
 def _confirmed(
@@ -195,9 +207,11 @@ class Asked:
             UserError: every mistake of every point.
         """
         arms = with_choices(self.arms, chosen)
-        return plan_points(
+        planning = plan_points(
             self.axes, self.fixed, arms=arms, sweep=self.sweep, composer=self.composer, may_rest=self.may_rest
         )
+        refuse_grids(planning.points)
+        return planning
 
     def tuning_points(self) -> Planning:
         """The points of the tuning phase.

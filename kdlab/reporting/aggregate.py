@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdlab.keys import sesoi_of
 from kdlab.reporting.compact import Line, split_lines
 from kdlab.reporting.groups import CONTROLS, Group, group_runs, parse_overrides
 from kdlab.reporting.intervals import Interval, Row, interval, ratio_interval
-from kdlab.reporting.keys import LABELS, higher_is_better, sesoi_of
+from kdlab.reporting.keys import LABELS, higher_is_better
 from kdlab.reporting.verdicts import Verdict, detectable_effect, verdict
 
 KEY_METRICS = (*LABELS, "validation/accuracy", "validation/ece")

@@ -1,11 +1,8 @@
-"""How the report shows a metric key: its label, its definition in a sentence, its smallest effect of interest."""
+"""How the report shows a metric key: its label, its definition in a sentence, its direction."""
 
 from collections.abc import Mapping
 
 from kdlab.keys import direction
-
-# Smallest effects of interest that hold without being set (fractions). Without one no verdict is printed.
-DEFAULT_SESOI: Mapping[str, float] = {"accuracy": 0.005}
 
 LABELS: Mapping[str, str] = {
     "test/accuracy": "Accuracy",
@@ -30,25 +27,6 @@ DEFINITIONS: Mapping[str, str] = {
 }
 
 
-def last_part(key: str) -> str:
-    """``ood/mean_gap`` -> ``mean_gap``."""
-    return key.rsplit("/", 1)[-1]
-
-
 def higher_is_better(key: str) -> bool:
     """Whether more of a metric is better, by the catalogue of keys."""
     return direction(key) == "higher"
-
-
-def sesoi_of(key: str, sesoi: Mapping[str, float | None]) -> float | None:
-    """The smallest effect of interest of a key: set for the whole key, for its last part, or by default.
-
-    >>> sesoi_of("test/accuracy", {})
-    0.005
-    >>> sesoi_of("test/ece", {"ece": 0.01})
-    0.01
-    """
-    for name in (key, last_part(key)):
-        if name in sesoi:
-            return sesoi[name]
-    return DEFAULT_SESOI.get(last_part(key))

@@ -3,9 +3,10 @@
 import re
 from dataclasses import replace
 
+from kdlab.keys import sesoi_of
 from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.intervals import CASE_TEXT, Interval
-from kdlab.reporting.keys import DEFINITIONS, sesoi_of
+from kdlab.reporting.keys import DEFINITIONS
 from kdlab.reporting.table import Table, markdown, show, show_difference
 
 MOST_OPEN_ROWS = 20

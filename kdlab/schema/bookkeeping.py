@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from kdlab.schema.predictions import Doses, Prediction
 from kdlab.schema.section import Section
 
 FIRST_TUNING_SEED = 1000
@@ -103,7 +104,7 @@ class TuneConfig(Section):
 
 
 class StudyConfig(Section):
-    """The question a sweep asks, its arms and comparisons; and which part of it this run is."""
+    """The question a sweep asks, what it predicts, its arms and comparisons; and which part of it this run is."""
 
     name: str | None = None
     sweep: str | None = None
@@ -111,6 +112,11 @@ class StudyConfig(Section):
     hypothesis: str | None = None
     cost: str | None = None
     says: str | None = None
+    reference: str | None = None
+    caveats: str | None = None
+    predictions: dict[str, Prediction] = {}
+    doses: Doses | None = None
+    responses: list[str] = []
     arms: dict[str, list[str]] = {}
     only: list[str] = []
     compare: list[list[str]] = []

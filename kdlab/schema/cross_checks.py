@@ -8,6 +8,7 @@ from kdlab.schema.bookkeeping import EVERY_ARM, FIRST_TUNING_SEED, SETS
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import DataConfig, TeacherConfig, needs_teacher
 from kdlab.schema.messages import message
+from kdlab.schema.prediction_checks import prediction_problems
 from kdlab.schema.several_checks import several_problems
 
 
@@ -37,6 +38,7 @@ def cross_problems(config: RunConfig) -> list[str]:
     if config.optimized_metric not in measured:
         told = nearest(config.optimized_metric, measured)
         problems.append(f"optimized_metric = {config.optimized_metric!r}: no measured key; {told}")
+    problems += prediction_problems(config.study, config.report, measured=measured)
     if config.study.phase == "tune":
         if config.seed < FIRST_TUNING_SEED:
             problems.append(f"seed = {config.seed}: a tuning phase has seeds of its own, {FIRST_TUNING_SEED} and up")

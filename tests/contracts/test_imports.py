@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted([*(ROOT / "kdlab").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
 
 EVERYWHERE = {
-    *("arrays", "collector", "errors", "keys", "mappings", "outputs", "rounding", "saying", "streams", "targets"),
-    "tempering",
+    *("arrays", "collector", "errors", "keys", "mappings", "outputs", "references", "rounding", "streams", "targets"),
+    *("saying", "tempering"),
 }
 ALLOWED = {
     "data": set(),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdlab.keys import CATALOGUE
+from kdlab.keys import CATALOGUE, sesoi_of
 from kdlab.reporting.intervals import Interval
-from kdlab.reporting.keys import higher_is_better, sesoi_of
+from kdlab.reporting.keys import higher_is_better
 from kdlab.reporting.verdicts import detectable_effect, units_to_decide, verdict
 
 

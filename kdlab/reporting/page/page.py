@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from kdlab.keys import sesoi_of
 from kdlab.reporting.aggregate import ResultRow, Summary
-from kdlab.reporting.keys import sesoi_of
 from kdlab.reporting.page.data import payload
 from kdlab.reporting.readme import methods, sentences
 from kdlab.reporting.table import show, show_difference

@@ -1,0 +1,83 @@
+"""What a study's predictions and doses contradict: its arms, the measured keys, its tuning, each other."""
+
+from collections.abc import Collection, Iterator
+
+from kdlab.errors import nearest
+from kdlab.keys import out_of_scope
+from kdlab.references import Who, parse_reference
+from kdlab.schema.bookkeeping import EVERY_ARM, ReportConfig, StudyConfig
+from kdlab.schema.predictions import Prediction
+from kdlab.schema.statistics import RankCorrelation
+
+
+def prediction_problems(study: StudyConfig, report: ReportConfig, *, measured: Collection[str]) -> list[str]:
+    """Every contradiction, one a line.
+
+    Args:
+        study: the study.
+        report: with the smallest effects of interest.
+        measured: every key that is measured of its runs.
+    """
+    arms = {*study.arms, "scratch"}
+    problems: list[str] = []
+    for name, one in study.predictions.items():
+        key = f"study.predictions.{name}"
+        problems += _unknown_arms(f"{key}.effect", one.effect.statistic.references(), arms)
+        problems += _metric_problems(key, one, measured)
+        problems += _recipe_problems(key, one, study)
+        if one.smallest(report.sesoi) is None:
+            told = f"report.sesoi has none of {one.metric}"
+            if not one.effect.statistic.is_difference:
+                told = f"{one.effect.name} is no difference of one metric, of which it could take it"
+            problems.append(f"{key}.sesoi = None: a number is needed; {told}")
+    primary = [name for name, one in study.predictions.items() if one.primary]
+    if len(primary) > 1:
+        problems.append(f"study.predictions.{primary[1]}.primary = True: {primary[0]} is the primary one already")
+    return [*problems, *_dose_problems(study, arms, measured)]
+
+
+def _unknown_arms(key: str, references: list[str], arms: Collection[str]) -> Iterator[str]:
+    for arm in dict.fromkeys(parse_reference(text).arm for text in references):
+        if arm not in arms:
+            yield f"{key} names '{arm}', no arm of this study; {nearest(arm, arms)}"
+
+
+def _metric_problems(key: str, one: Prediction, measured: Collection[str]) -> Iterator[str]:
+    """A metric that is no measured key, or one that is not measured of those who are asked for it."""
+    statistic = one.effect.statistic
+    asked = [(f"{key}.metric", one.metric, [parse_reference(text).who for text in statistic.references()])]
+    if isinstance(statistic, RankCorrelation):
+        who: Who = "teacher" if statistic.of == "teacher" else "arm"
+        asked.append((f"{key}.effect.rank_correlation.with", statistic.other, [who]))
+    for place, metric, readers in asked:
+        if metric not in measured:
+            yield f"{place} = {metric!r}: no measured key; {nearest(metric, measured)}"
+            continue
+        roles = {"arm": "student", "scratch": "scratch", "teacher": "teacher"}
+        outside = {who: out_of_scope(metric, roles[who]) for who in dict.fromkeys(readers)}
+        yield from (f"{place} = {metric!r}: asked of a {roles[who]}, {why}" for who, why in outside.items() if why)
+
+
+def _recipe_problems(key: str, one: Prediction, study: StudyConfig) -> Iterator[str]:
+    space = study.tune.space
+    if one.recipe == "tuned" and not space:
+        yield f"{key}.recipe = 'tuned': nothing is chosen on validation without study.tune.space; 'fixed' is allowed"
+    if one.recipe == "fixed" and space:
+        arms = dict.fromkeys(parse_reference(text).arm for text in one.effect.statistic.references())
+        chosen = [arm for arm in arms if arm in study.arms and space.get(arm, space.get(EVERY_ARM))]
+        if chosen:
+            yield f"{key}.recipe = 'fixed': study.tune.space chooses knobs of {chosen[0]}; 'tuned' is allowed"
+
+
+def _dose_problems(study: StudyConfig, arms: Collection[str], measured: Collection[str]) -> Iterator[str]:
+    if study.doses is not None:
+        for arm in study.doses.values:
+            if arm not in arms:
+                yield f"study.doses.values.{arm}: no arm of this study; {nearest(arm, arms)}"
+    elif study.responses:
+        yield f"study.responses = {study.responses}: shown by dose; study.doses is needed"
+    for metric in study.responses:
+        if metric not in measured:
+            yield f"study.responses = {metric!r}: no measured key; {nearest(metric, measured)}"
+        elif why := out_of_scope(metric, "student"):
+            yield f"study.responses = {metric!r}: asked of a student, {why}"
