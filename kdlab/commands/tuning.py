@@ -1,9 +1,10 @@
 """The tuning phase of a study: every arm's knobs are chosen on validation, with seeds of their own, then confirmed.
 
 Each arm that has a space gets the same number of trials (all combinations of it), so that no method and no baseline is
-favoured by having been looked after; an arm without one keeps its recipe, and says what a fixed recipe gives. What was chosen stands in ``<report.root>/<study>/tuned.yaml`` with every trial and the
-ids of its runs. A choice holds for exactly these runs: whatever changes what they train (the space, the recipe, the
-data, the seeds, in the file or on the command line) makes it anew.
+favoured by having been looked after; an arm without one keeps its recipe, and says what a fixed recipe gives. What was
+chosen stands in ``<report.root>/<study>/tuned.yaml`` with every trial and the ids of its runs. A choice holds for
+exactly these runs: whatever changes what they train (the space, the recipe, the data, the seeds, in the file or on the
+command line) makes it anew.
 """
 
 import itertools
