@@ -5,27 +5,37 @@ from typing import Literal, NamedTuple
 
 Who = Literal["arm", "scratch", "teacher"]
 _OTHER = re.compile(r"(scratch|teacher)\(\s*(.+?)\s*\)")
+_OWN_METRIC = re.compile(r"(.+?)\s*\[\s*([^\[\]]+?)\s*\]")
 
 
 class Reference(NamedTuple):
-    """An arm, and whose value is meant: its own, that of its scratch twins, or that of its teachers."""
+    """An arm, and whose value is meant: its own, that of its scratch twins, or that of its teachers.
+
+    ``metric`` is the one it is read at, where it is another than that of the prediction.
+    """
 
     who: Who
     arm: str
+    metric: str | None = None
 
     def __str__(self) -> str:
-        return self.arm if self.who == "arm" else f"{self.who}({self.arm})"
+        name = self.arm if self.who == "arm" else f"{self.who}({self.arm})"
+        return name if self.metric is None else f"{name}[{self.metric}]"
 
 
 def parse_reference(text: str) -> Reference:
-    """``ARM``, ``scratch(ARM)`` or ``teacher(ARM)``.
+    """``ARM``, ``scratch(ARM)`` or ``teacher(ARM)``, each with ``[METRIC]`` behind it where it has one of its own.
 
     >>> parse_reference("scratch(smoothed)")
-    Reference(who='scratch', arm='smoothed')
+    Reference(who='scratch', arm='smoothed', metric=None)
     >>> parse_reference("smoothed").who
     'arm'
+    >>> str(parse_reference("omit_3[class_3/accuracy]"))
+    'omit_3[class_3/accuracy]'
     """
-    found = _OTHER.fullmatch(text.strip())
+    own = _OWN_METRIC.fullmatch(text.strip())
+    whose, metric = (own[1], own[2]) if own else (text.strip(), None)
+    found = _OTHER.fullmatch(whose)
     if found is None:
-        return Reference("arm", text.strip())
-    return Reference("scratch" if found[1] == "scratch" else "teacher", found[2])
+        return Reference("arm", whose, metric)
+    return Reference("scratch" if found[1] == "scratch" else "teacher", found[2], metric)

@@ -90,7 +90,7 @@ def _tuned(every: Planning, asked: "Asked", told: Told, lab: Lab) -> dict[str, t
     assert asked.tuning is not None
     metric, trials = asked.tuning.metric, trials_of(every, asked.tuning)
     known = {} if asked.tunes_alone else choices_in(asked.report_folder, trials, metric=metric)
-    missing = {arm: trials[arm] for arm in asked.arms if arm not in known}
+    missing = {arm: of_arm for arm, of_arm in trials.items() if arm not in known}
     if missing:
         planning = replace(every, points=[point for point in every.points if point.arm in missing])
         settled = {arm: choice.overrides for arm, choice in known.items()}
@@ -99,10 +99,12 @@ def _tuned(every: Planning, asked: "Asked", told: Told, lab: Lab) -> dict[str, t
         made = choose(missing, metric=metric, store=lab.store)
         save_choices(asked.report_folder, made)
         known |= made
-    say(f"study {told.sweep.name}: chosen on validation, {len(missing)} of {counted(len(asked.arms), 'arm')} just now:")
-    for arm in asked.arms:
+    say(f"study {told.sweep.name}: chosen on validation, {len(missing)} of {counted(len(trials), 'arm')} just now:")
+    for arm in trials:
         say(f"  {arm}: {' '.join(known[arm].overrides)}{_unsettled(known[arm])}")
-    return {arm: known[arm].overrides for arm in asked.arms}
+    if fixed := len(asked.arms) - len(trials):
+        say(f"  {counted(fixed, 'arm')} without a space: the recipe as the sweep file has it")
+    return {arm: known[arm].overrides for arm in trials}
 
 
 def _unsettled(choice: Choice) -> str:

@@ -1,9 +1,10 @@
 """The tuning phase of a study: every arm's knobs are chosen on validation, with seeds of their own, then confirmed.
 
-Each arm gets the same number of trials (all combinations of its space), so that no method and no baseline is favoured
-by having been looked after. What was chosen stands in ``<report.root>/<study>/tuned.yaml`` with every trial and the
-ids of its runs. A choice holds for exactly these runs: whatever changes what they train (the space, the recipe, the
-data, the seeds, in the file or on the command line) makes it anew.
+Each arm that has a space gets the same number of trials (all combinations of it), so that no method and no baseline is
+favoured by having been looked after; an arm without one keeps its recipe, and says what a fixed recipe gives. What was
+chosen stands in ``<report.root>/<study>/tuned.yaml`` with every trial and the ids of its runs. A choice holds for
+exactly these runs: whatever changes what they train (the space, the recipe, the data, the seeds, in the file or on the
+command line) makes it anew.
 """
 
 import itertools
@@ -89,8 +90,9 @@ def tuning_of(config: DictConfig, arms: Mapping[str, Sequence[str]]) -> Tuning |
     for name in asked.space:
         if name != EVERY_ARM and name not in known:
             raise UserError(f"study.tune.space.{name}: no arm of this sweep; {nearest(name, known)}")
-    axes = {arm: _axes(asked.space.get(arm, asked.space.get(EVERY_ARM, {}))) for arm in arms if arm in known}
-    if not axes:  # study.only=[scratch]: the twins of tuned arms, whose recipe the command names
+    spaces = {arm: asked.space.get(arm, asked.space.get(EVERY_ARM)) for arm in arms if arm in known}
+    axes = {arm: _axes(space) for arm, space in spaces.items() if space is not None}
+    if not axes:  # study.only=[scratch], or arms of a fixed recipe alone
         return None
     _check_trials(axes)
     (seeds,), _ = expand([], grid={"seed": asked.seeds_text})
@@ -118,7 +120,7 @@ def _check_trials(axes: Mapping[str, Sequence[Axis]]) -> None:
     counts = {arm: math.prod(len(axis.choices) for axis in of_arm) for arm, of_arm in axes.items()}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{arm} {count}" for arm, count in counts.items())
-        raise UserError(f"study.tune.space: every arm needs the same number of trials, got {told}")
+        raise UserError(f"study.tune.space: every arm that is tuned needs the same number of trials, got {told}")
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,25 @@ def applied(
     title: str = "",
 ) -> Examples:
     """Any examples of a data set, each passed through ``function(example, generator)`` as ``transformed`` says."""
+    seed = slice_seed(dataset, seed)
+    return passed(examples, function=function, facts=dataset.facts, seed=seed, progress=progress, title=title)
+
+
+def passed(
+    examples: Examples,
+    *,
+    function: Callable[..., npt.ArrayLike],
+    facts: Mapping[str, Any],
+    seed: int,
+    progress: bool = False,
+    title: str = "",
+) -> Examples:
+    """The same for examples without their data set, of which ``facts`` says how they were standardised."""
     from tqdm import tqdm
 
-    mean, std = (np.asarray(dataset.facts.get(name, value), np.float64) for name, value in (("mean", 0), ("std", 1)))
+    mean, std = (np.asarray(facts.get(name, value), np.float64) for name, value in (("mean", 0), ("std", 1)))
     raw = examples.inputs.numpy().astype(np.float64) * std + mean
-    key = stream_seed("data", "slice", slice_seed(dataset, seed))
+    key = stream_seed("data", "slice", seed)
     made = np.empty_like(raw)
     silent = None if progress else True  # None: tqdm itself is silent where the output is no terminal
     rows = tqdm(examples.index.tolist(), desc=title, unit="example", leave=False, disable=silent)

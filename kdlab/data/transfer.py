@@ -5,18 +5,20 @@ a row is the true one where there is one, for an oracle and for measurements, an
 References: Bucila, Caruana & Niculescu-Mizil, "Model compression", KDD 2006; Hinton et al. 2015, arXiv:1503.02531.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from kdlab.data.dataset import Examples
+from kdlab.data.slices import passed, resolved_function
 from kdlab.errors import UserError
 from kdlab.outputs import NO_LABEL
 from kdlab.streams import drawing_from, generator
 
-FIRST_INDEX = {"mixup": 1 << 41, "noise": 1 << 42}
+FIRST_INDEX = {"mixup": 1 << 41, "noise": 1 << 42, "deployment": 1 << 43}
 """Where the index of made inputs begins: far above what data sets and their stored views use."""
 BLOCK = 1000
 """Made inputs are drawn in blocks, each with its own stream, so that a smaller set is the beginning of a larger one."""
@@ -32,6 +34,7 @@ class Material(NamedTuple):
         pool: the unlabelled examples that come with the data set, or None.
         name: of the data set.
         seed: the data seed.
+        facts: of the data set; ``mean`` and ``std`` say how its inputs were standardised.
     """
 
     labelled: Examples
@@ -39,6 +42,7 @@ class Material(NamedTuple):
     pool: Examples | None
     name: str
     seed: int
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 def unlabelled(make: Maker) -> Maker:
@@ -63,6 +67,29 @@ def pool(material: Material, *, size: int | None = None) -> Examples:
             "the labels of training examples away"
         )
     return _first(material.pool, size, of="the pool has")
+
+
+def deployment(
+    material: Material, *, function: str, knobs: Mapping[str, Any] | None = None, size: int | None = None
+) -> Examples:
+    """The unlabelled pool as it looks where the student is deployed: each of its examples passed through a function.
+
+    A slice of the same function and knobs (``kdlab.data.slices.transformed``) measures what that is worth there. An
+    example keeps the label of the pool, for an oracle; its index is one of its own.
+
+    Args:
+        material: what there is.
+        function: an import path, called as ``function(example, generator, **knobs)`` in the units of the data.
+        knobs: keywords for the function.
+        size: how many; None is all.
+
+    Raises:
+        UserError: there is no pool, it is smaller, or there is no such function.
+    """
+    chosen = pool(material, size=size)
+    call = resolved_function(function, knobs or {})
+    made = passed(chosen, function=call, facts=material.facts, seed=material.seed, title=function)
+    return Examples(made.inputs, made.labels, made.index + FIRST_INDEX["deployment"])
 
 
 def heldout(material: Material, *, size: int | None = None) -> Examples:

@@ -95,13 +95,13 @@ def material_of(dataset: Dataset, *, visible: Tensor, labelled: int | None, seed
     seen = _of_classes(dataset.train, visible)
     unseen_pool = None if dataset.pool is None else _of_classes(dataset.pool, visible)
     if labelled is None:
-        return Material(seen, seen.select(torch.arange(0)), unseen_pool, dataset.name, seed)
+        return Material(seen, seen.select(torch.arange(0)), unseen_pool, dataset.name, seed, dataset.facts)
     if labelled > len(seen):
         raise UserError(f"data.shown.labelled = {labelled}: the training set has {len(seen)} examples to show")
     order = stratified_order(seen.labels.numpy(), generator=numpy_generator("data", "transfer", seed))
     mask = torch.zeros(len(seen), dtype=torch.bool)
     mask[torch.from_numpy(order[:labelled])] = True
-    return Material(seen.select(mask), seen.select(~mask), unseen_pool, dataset.name, seed)
+    return Material(seen.select(mask), seen.select(~mask), unseen_pool, dataset.name, seed, dataset.facts)
 
 
 def training_rows(material: Material, *, transfer: Mapping[str, Any] | None, labels: bool = False) -> TrainingRows:

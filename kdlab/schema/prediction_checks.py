@@ -45,17 +45,24 @@ def _unknown_arms(key: str, references: list[str], arms: Collection[str]) -> Ite
 def _metric_problems(key: str, one: Prediction, measured: Collection[str]) -> Iterator[str]:
     """A metric that is no measured key, or one that is not measured of those who are asked for it."""
     statistic = one.effect.statistic
-    asked = [(f"{key}.metric", one.metric, [parse_reference(text).who for text in statistic.references()])]
+    readers: dict[str, list[Who]] = {}
+    for reference in map(parse_reference, statistic.references()):
+        readers.setdefault(reference.metric or one.metric, []).append(reference.who)
+    asked = [(f"{key}.{_place(one, metric)}", metric, who) for metric, who in readers.items()]
     if isinstance(statistic, RankCorrelation):
         who: Who = "teacher" if statistic.of == "teacher" else "arm"
         asked.append((f"{key}.effect.rank_correlation.with", statistic.other, [who]))
-    for place, metric, readers in asked:
+    for place, metric, whose in asked:
         if metric not in measured:
             yield f"{place} = {metric!r}: no measured key; {nearest(metric, measured)}"
             continue
         roles = {"arm": "student", "scratch": "scratch", "teacher": "teacher"}
-        outside = {who: out_of_scope(metric, roles[who]) for who in dict.fromkeys(readers)}
+        outside = {who: out_of_scope(metric, roles[who]) for who in dict.fromkeys(whose)}
         yield from (f"{place} = {metric!r}: asked of a {roles[who]}, {why}" for who, why in outside.items() if why)
+
+
+def _place(one: Prediction, metric: str) -> str:
+    return "metric" if metric == one.metric else f"effect.{one.effect.name}"
 
 
 def _recipe_problems(key: str, one: Prediction, study: StudyConfig) -> Iterator[str]:

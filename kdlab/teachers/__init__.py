@@ -19,6 +19,7 @@ from kdlab.teachers.providers import (
 )
 from kdlab.teachers.quality import UNFITTED, Quality, make_teacher, quality_errors
 from kdlab.teachers.scaling import calibrated, check_entropy, matched
+from kdlab.teachers.silenced import SilencedTeacher, without_classes
 from kdlab.teachers.training_data import no_shift, noisy_labels, shifted
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RandomMember",
     "ScaledTeacher",
     "SideBySide",
+    "SilencedTeacher",
     "Teacher",
     "UniformTeacher",
     "VirtualTeacher",
@@ -54,4 +56,5 @@ __all__ = [
     "stages_of",
     "tap_teacher",
     "virtual",
+    "without_classes",
 ]

@@ -161,6 +161,19 @@ def test_choices_of_other_runs_are_made_anew(two, kdlab, user_conf):
     assert not [m for m in kdlab.members("two") if m["phase"] == "confirm" and m["arm"] == "labels"]
 
 
+def test_an_arm_without_a_space_keeps_its_recipe_beside_those_that_are_tuned(two, kdlab, user_conf):
+    file = user_conf / "sweeps" / "two.yaml"
+    file.write_text(STUDY.replace('      "*": {training.optimizer.lr: [0.0001, 0.05]}\n', ""))
+    told = two("seed=0")
+    assert told.code == 0
+    assert "1 of 1 arm just now" in told.out
+    assert "2 arms without a space: the recipe as the sweep file has it" in told.out
+    assert set(yaml.safe_load((kdlab.here / HERE).read_text())["arms"]) == {"hot"}
+    members = kdlab.members("two")
+    assert {m["arm"] for m in members if m["phase"] == "tune"} - {"scratch", "teacher"} == {"hot"}
+    assert {m["arm"] for m in members if m["phase"] == "confirm"} >= {"labels", "soft", "hot"}
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
     [

@@ -8,7 +8,7 @@ import tiny_data
 import torch
 
 from kdlab.data import Examples
-from kdlab.data.transfer import heldout, mixup, noise, pool
+from kdlab.data.transfer import deployment, heldout, mixup, noise, pool
 from kdlab.data.transfer_rows import check_apart, material_of, training_rows, visible_classes
 from kdlab.errors import UserError
 from kdlab.outputs import NO_LABEL
@@ -143,6 +143,28 @@ def test_made_inputs_are_drawn_once_and_have_an_index_that_no_example_has(make):
     assert (made.index > 1 << 40).all()
     assert len(set(made.index.tolist())) == 1200
     assert not set(mixup(own, size=20).index.tolist()) & set(noise(own, size=20).index.tolist())
+
+
+def shouted(signal, generator, *, by):
+    """What happens at the deployment of these tests: louder, with a draw of its own for every example."""
+    return by * signal + generator.uniform()
+
+
+def test_the_pool_of_the_deployment_is_the_pool_passed_through_the_function_in_the_units_of_the_data():
+    own = material()._replace(facts={"mean": 2.0, "std": 4.0, "seed": 0})
+    made = deployment(own, function="test_data_transfer.shouted", knobs={"by": 3.0}, size=30)
+    plain = pool(own, size=30)
+    raw = plain.inputs.double() * 4 + 2
+    drawn = (made.inputs.double() * 4 + 2) - 3 * raw
+    assert torch.allclose(drawn, drawn[:, :1, :1].expand_as(drawn), atol=1e-5), "one draw for an example"
+    assert 0 <= float(drawn.min()) < float(drawn.max()) < 1
+    assert len(drawn[:, 0, 0].round(decimals=4).unique()) > 20, "each example its own"
+    assert torch.equal(made.labels, plain.labels)
+    assert not set(made.index.tolist()) & set(own.pool.index.tolist())
+    again = deployment(own, function="test_data_transfer.shouted", knobs={"by": 3.0}, size=10)
+    assert torch.equal(again.inputs, made.inputs[:10]), "the fewer are a part of the more"
+    with pytest.raises(UserError, match="knobs"):
+        deployment(own, function="test_data_transfer.shouted", knobs={"buy": 3.0}, size=3)
 
 
 def test_making_draws_from_no_stream_of_others():

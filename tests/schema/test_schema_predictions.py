@@ -59,6 +59,14 @@ def test_a_saved_effect_is_read_again(name):
     assert Prediction.model_validate(prediction(effect=saved)).effect == first
 
 
+def test_a_reference_may_be_read_at_a_metric_of_its_own():
+    assert of({"difference": ["plain[noise/accuracy]", "scratch(plain)[noise/accuracy]"]}, sesoi=0.1) == []
+    (told,) = of({"difference": ["plain[nois/accuracy]", "plain"]}, sesoi=0.1)
+    assert told.startswith("study.predictions.one.effect.difference = 'nois/accuracy': no measured key")
+    (told,) = of({"difference": ["scratch(plain)[test/agreement]", "plain"]}, sesoi=0.1)
+    assert "asked of a scratch" in told
+
+
 BAD_EFFECTS = {
     "two statistics": ({"difference": ["plain", "labels"], "gains": ["plain", "labels"]}, "exactly one statistic"),
     "no statistic": ({}, "exactly one statistic"),

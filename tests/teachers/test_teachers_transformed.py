@@ -14,7 +14,7 @@ from kdlab.errors import UserError
 from kdlab.evaluation.metrics import log_softmax, nll
 from kdlab.evaluation.predict import predict_teacher
 from kdlab.models import CNN1d
-from kdlab.teachers import OnlineTeacher, calibrated, facts_of, low_bit, matched, noisy_labels, shifted
+from kdlab.teachers import OnlineTeacher, calibrated, facts_of, low_bit, matched, noisy_labels, shifted, without_classes
 from kdlab.teachers.low_bit import fake_quantized
 
 DATA = tiny_data.tiny()
@@ -214,3 +214,23 @@ def test_shifted_is_what_the_shift_of_the_data_set_makes():
 def test_a_shift_that_cannot_be_is_refused(severity, shift, message):
     with pytest.raises(UserError, match=message):
         shifted(DATA.train, severity=severity, dataset=DATA, shift=shift)
+
+
+# --- classes it never names -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 20.0])
+def test_a_silenced_class_has_no_probability_and_the_others_are_renormalised(temperature):
+    teacher = OnlineTeacher(network(), num_classes=3)
+    inputs, index = DATA.train.inputs, DATA.train.index
+    own = (teacher(inputs, index).logits / temperature).double().softmax(-1)
+    found = (without_classes(teacher, classes=[1])(inputs, index).logits / temperature).double().softmax(-1)
+    assert float(found[:, 1].max()) < 1e-200, "0 in single precision"
+    kept = own[:, [0, 2]]
+    torch.testing.assert_close(found[:, [0, 2]], kept / kept.sum(-1, keepdim=True), rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [[], [0, 1, 2], [3], [-1]])
+def test_only_some_classes_can_be_silenced(classes):
+    with pytest.raises(UserError, match=r"teacher.quality.classes = .*: some of 0 to 2 are needed, not all"):
+        without_classes(OnlineTeacher(network(), num_classes=3), classes=classes)
