@@ -28,6 +28,7 @@ def predicted(study: StudyConfig, report: ReportConfig) -> dict[str, Any]:
         }
     if study.doses is not None:
         found |= {"doses": study.doses.model_dump(), "responses": study.responses or ["test/accuracy"]}
+    found |= {"matrix": study.matrix.model_dump()} if study.matrix is not None else {}
     return found
 
 

@@ -28,6 +28,7 @@ from kdlab.reporting.effects import draw_effects
 from kdlab.reporting.groups import number, seeds_of, short_names, varied_knobs
 from kdlab.reporting.heat_map import draw_heat_maps, numeric_axes
 from kdlab.reporting.intervals import Interval, Row, interval
+from kdlab.reporting.matrix_figure import draw_matrix
 from kdlab.reporting.prediction_figure import draw_predictions
 from kdlab.reporting.tables import slice_columns, slice_names
 
@@ -53,6 +54,8 @@ def draw_figures(summary: Summary, folder: Path) -> list[Figure]:
             suffix = "" if len(summary.datasets) < 2 else "_" + re.sub(r"[^A-Za-z0-9_.-]", "_", data)
             predicted = draw_predictions(summary, data, folder, f"predictions{suffix}")
             found += [Figure(*predicted)] if predicted is not None else []
+            matrix = draw_matrix(summary, data, folder, f"matrix{suffix}")
+            found += [Figure(*matrix)] if matrix is not None else []
             doses = draw_doses(summary, data, folder, f"doses{suffix}")
             found += [Figure(*doses)] if doses is not None else []
             found += [Figure(*drawn) for drawn in draw_heat_maps(summary, data, folder, f"heat_map{suffix}")]

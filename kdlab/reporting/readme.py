@@ -32,6 +32,10 @@ def readme_text(summary: Summary, tables: dict[str, list[Table]], figures: list[
         mine = {table.name.split("_")[0]: table for table in tables[data]}
         heading = f" on {data}" if len(summary.datasets) > 1 else ""
         own = [(path, caption) for path, caption in figures if _of_data(path, data, summary)]
+        if "matrix" in mine:
+            parts += [f"## What each fix repairs{heading}\n"]
+            parts += [_figure(*figure) for figure in own if "/matrix" in figure[0]]
+            parts += [_all_folded(mine["matrix"], "Every cell: harm, gain, share, verdict"), _commands(mine["matrix"])]
         if "tuning" in mine:
             parts += [f"## Tuning{heading}, on validation\n", _folded(mine["tuning"]), _commands(mine["tuning"])]
         if "doses" in mine:

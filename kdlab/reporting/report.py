@@ -13,6 +13,7 @@ from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
 from kdlab.reporting.doses import doses_table
+from kdlab.reporting.matrix_table import matrix_table
 from kdlab.reporting.page.page import page_text
 from kdlab.reporting.prediction_tables import predictions_table
 from kdlab.reporting.readme import readme_text
@@ -31,7 +32,7 @@ RECORDS = "records.jsonl"
 PAGE = "index.html"
 MOST_TERMINAL_ROWS = 12
 BUILDERS = (
-    *(predictions_table, doses_table, results_table, tuning_table),
+    *(predictions_table, matrix_table, doses_table, results_table, tuning_table),
     *(comparisons_table, slices_table, teachers_table),
 )
 """Of the tables of a data set, in the order of the report."""
@@ -87,16 +88,7 @@ def _tables(summary: Summary) -> dict[str, list[Table]]:
     """Data set -> its tables that have rows."""
     made = {}
     for data in summary.datasets:
-        builders = (
-            predictions_table,
-            doses_table,
-            results_table,
-            tuning_table,
-            comparisons_table,
-            slices_table,
-            teachers_table,
-        )
-        every = [build(summary, data) for build in builders]
+        every = [build(summary, data) for build in BUILDERS]
         made[data] = [table for table in every if table.rows]
     return made
 

@@ -86,7 +86,8 @@ def columns_by_pair(summary: Summary, data: str, columns: Sequence[Column]) -> t
     found = []
     for text, metric in asked:
         reference = parse_reference(text)
-        found.append(rows_of(summary, group_of(summary, data, reference.arm), reference, metric))
+        group = group_of(summary, data, reference.arm)
+        found.append(rows_of(summary, group, reference, reference.metric or metric))
     seeds, values = paired(found)
     if not seeds:
         raise UnresolvedError("no pair has all the values: the arms share no seeds")

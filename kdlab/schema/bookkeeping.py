@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from kdlab.schema.matrix import Matrix
 from kdlab.schema.predictions import Doses, Prediction
 from kdlab.schema.section import Section
 
@@ -117,6 +118,7 @@ class StudyConfig(Section):
     predictions: dict[str, Prediction] = {}
     doses: Doses | None = None
     responses: list[str] = []
+    matrix: Matrix | None = None
     arms: dict[str, list[str]] = {}
     only: list[str] = []
     compare: list[list[str]] = []

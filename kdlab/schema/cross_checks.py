@@ -7,6 +7,7 @@ from kdlab.keys import expected_keys
 from kdlab.schema.bookkeeping import EVERY_ARM, FIRST_TUNING_SEED, SETS
 from kdlab.schema.config import RunConfig
 from kdlab.schema.learning import DataConfig, TeacherConfig, needs_teacher
+from kdlab.schema.matrix import matrix_problems
 from kdlab.schema.messages import message
 from kdlab.schema.prediction_checks import prediction_problems
 from kdlab.schema.several_checks import several_problems
@@ -39,6 +40,9 @@ def cross_problems(config: RunConfig) -> list[str]:
         told = nearest(config.optimized_metric, measured)
         problems.append(f"optimized_metric = {config.optimized_metric!r}: no measured key; {told}")
     problems += prediction_problems(config.study, config.report, measured=measured)
+    problems += matrix_problems(
+        config.study.matrix, arms=config.study.arms, measured=measured, sesoi=config.report.sesoi
+    )
     if config.study.phase == "tune":
         if config.seed < FIRST_TUNING_SEED:
             problems.append(f"seed = {config.seed}: a tuning phase has seeds of its own, {FIRST_TUNING_SEED} and up")
