@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # One thread per process where two run side by side: OpenMP threads of both slow each other up to a hundredfold.
 test check: export OMP_NUM_THREADS := 1
+# The tests are rewritten and kdlab is compiled in each of some sixty processes where nothing may be kept (make clean
+# takes it away).
+test: export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test check format bench gradients pictures studies lock clean
