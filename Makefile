@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # One thread per process where two run side by side: OpenMP threads of both slow each other up to a hundredfold.
 test check: export OMP_NUM_THREADS := 1
-# The tests are rewritten and kdlab is compiled in each of some sixty processes where nothing may be kept (make clean
-# takes it away).
+# Where bytecode may not be kept, every worker rewrites all tests and every process compiles kdlab (make clean removes it).
 test: export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
