@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # One thread per process where two run side by side: OpenMP threads of both slow each other up to a hundredfold.
 test check: export OMP_NUM_THREADS := 1
+# Where bytecode may not be kept, every worker rewrites all tests and every process compiles kdlab (make clean removes it).
+test: export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test check format bench gradients pictures studies lock clean

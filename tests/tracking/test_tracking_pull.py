@@ -9,6 +9,7 @@ import pytest
 from mirrored_store import ROWS, STUDY, made_up
 from wandbstub import WandbStub
 
+from kdlab.commands.cli import main
 from kdlab.records.store import Store, read_record
 from kdlab.records.studies import read_study
 
@@ -46,8 +47,7 @@ def test_runs_of_another_machine_are_records_here(sent, sent_once, kdlab, tmp_pa
         assert here.finished(run_id) is None, "its weights are not here: a sweep that needs it trains it"
     assert set(read_study(here.root, STUDY).members) == set(read_study(there.root, STUDY).members)
     for name, root in (("here", here.root), ("there", there.root)):
-        told = kdlab("report", STUDY, f"store.root={root}", f"report.root=reports_{name}")
-        assert told.returncode == 0, told.stderr
+        assert main(["report", STUDY, f"store.root={root}", f"report.root={tmp_path / f'reports_{name}'}"]) == 0
     reports = [tmp_path / f"reports_{name}" / STUDY / "tables" / "results.csv" for name in ("here", "there")]
     assert reports[0].read_bytes() == reports[1].read_bytes()
     again = kdlab("pull", "stub-team/kdlab", STUDY, HERE, server=sent)
