@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from kdlab.keys import sesoi_of
 from kdlab.reporting.aggregate import Summary
 from kdlab.reporting.families import ALPHA, adjusted_in
 from kdlab.reporting.groups import Group
 from kdlab.reporting.intervals import Interval, Row, interval, ratio_interval
-from kdlab.keys import sesoi_of
 from kdlab.reporting.resolving import UnresolvedError, columns_by_pair, group_of
 from kdlab.reporting.statistics import Column
 from kdlab.reporting.verdicts import verdict

@@ -1,4 +1,4 @@
-"""The failure x fix matrix as one picture: green repairs, orange harms more, white does nothing, hatched is not decided."""
+"""The failure x fix matrix as a picture: green repairs, orange harms more, white does nothing, hatched is undecided."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 REPAIRS, HARMS, UNDECIDED, PLAIN = (0.0, 0.47, 0.36), (0.835, 0.369, 0.0), (0.93, 0.93, 0.93), (1.0, 1.0, 1.0)
+LEGEND = (
+    "share of the lost accuracy that comes back (100 %: as good as without a teacher)\n"
+    "green: repairs   orange: harms more   white 0: no effect   hatched: these pairs do not decide"
+)
 FULL = 1.0
 """The share at which a colour is at its darkest: all of the harm."""
 
@@ -28,6 +32,7 @@ def draw_matrix(summary: Summary, data: str, folder: Path, name: str) -> tuple[l
             _draw_cell(axes, column, place, line, cell)
     _label(axes, found)
     figure.suptitle("Which fix repairs which failure of distillation", x=0.01, ha="left", fontsize=12, weight="bold")
+    axes.set_xlabel(LEGEND, fontsize=8.5, labelpad=8)
     return save(figure, folder, name), caption_of(found)
 
 

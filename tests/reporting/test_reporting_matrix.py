@@ -29,12 +29,13 @@ MATRIX = {
 
 
 def study(*, seeds=20, sd=0.004, gain=GAIN):
+    """Records whose accuracy is that of the twin plus the gain of the arm, and a little noise."""
     maker, rng = synthetic.Maker(seed=5), np.random.default_rng(2)
     for seed in range(seeds):
-        for arm, mean in gain.items():
-            own = mean + sd * rng.standard_normal() if "." in arm else mean
-            overrides = [f"seed={seed}", f"student.width={hash(arm.split('.')[0]) % 7 + 2}"]
-            maker.student(seed, arm=arm, quality="standard", gain=own, overrides=overrides)
+        for place, (arm, mean) in enumerate(gain.items()):
+            run = maker.student(seed, arm=arm, T=1 + place, overrides=[f"seed={seed}"])
+            twin = maker.scratch(seed)["metrics"]["test/accuracy"]
+            run["metrics"]["test/accuracy"] = twin + mean + sd * rng.standard_normal()
     return maker.lines(arms={arm: [] for arm in gain}, matrix=MATRIX)
 
 
@@ -82,7 +83,9 @@ def test_harm_gain_and_share_are_those_of_the_pairs():
     assert (several.repaired.estimate, several.repaired.low, several.repaired.high) == pytest.approx((ratio, low, high))
     assert several.p_value == pytest.approx(stats.ttest_rel(fixed, failing).pvalue)
     assert small.cells[0].repaired is None
-    assert small.cells[0].gain.estimate == pytest.approx(np.mean(values(lines, "small.several") - values(lines, "small")))
+    assert small.cells[0].gain.estimate == pytest.approx(
+        np.mean(values(lines, "small.several") - values(lines, "small"))
+    )
 
 
 def test_verdicts_are_those_after_holm_over_all_cells():
