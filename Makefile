@@ -49,13 +49,8 @@ gradients: $(STAMP) ## how large the soft targets' gradient is at each temperatu
 pictures: $(STAMP) ## the pictures of README's "Compare runs", from real runs (needs chromium and tmux)
 	$(BIN)/python tests/benchmarks/pictures.py
 
-studies: $(STAMP) ## run every committed study again (resumes where it stopped) and rebuild all reports
-	$(BIN)/kdlab sweep temperature_alpha
-	$(BIN)/kdlab sweep student_size
-	$(BIN)/kdlab sweep teacher_quality
-	$(BIN)/kdlab sweep fashion_mnist/teacher_quality
-	$(BIN)/kdlab sweep methods
-	$(BIN)/kdlab report
+studies: $(STAMP) ## run every committed study again (resumes where it stopped), rebuild all reports; ONLY=finding/ for a part
+	$(BIN)/python tests/benchmarks/studies.py $(ONLY)
 
 lock: $(STAMP) ## write constraints.txt from what is installed
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
