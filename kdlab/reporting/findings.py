@@ -106,7 +106,7 @@ def _why(name: str, about: Mapping[str, str], *, sweeps: Collection[str]) -> str
         return f"not run: `kdlab sweep {FOLDER}/{name}`"
     if "exact" in about:
         return f"exact: {about['exact']}"
-    return f"not built: needs {about['needs']}" if "needs" in about else "not built: has no sweep yet"
+    return f"not built: needs {about['needs']}" if "needs" in about else "no sweep yet"
 
 
 def _line(one: Finding, found: Sequence[Finding]) -> tuple[str, Sequence[str], Mapping[str, object]]:
@@ -158,7 +158,12 @@ def _text(found: Sequence[Finding], table: Table, *, is_drawn: bool) -> str:
     return "\n".join(parts_of_page)
 
 
-_REST = {"exact": "exact and held by a test", "not run": "not run yet", "not built": "not built"}
+_REST = {
+    "exact": "exact and held by a test",
+    "not run": "not run yet",
+    "not built": "not built for want of what they need",
+    "no sweep yet": "without a sweep",
+}
 _CAPTION = (
     "The primary effect of every finding in the direction that was predicted, in units of its smallest effect of "
     "interest, with its interval over pairs: in the green part it is as predicted, left of the band the opposite. "
@@ -169,7 +174,7 @@ _HOW = (
     "Each finding names its prediction, its statistic and its smallest effect of interest before it is run. "
     "reproduced: a difference is shown on the predicted side; opposite: on the other; null: shown to be no difference; "
     "inconclusive: none of these, with the number of pairs that would decide. Where no difference is predicted, a "
-    "shown no difference is reproduced. After Holm: a shown difference whose p, adjusted over all findings of this page, "
+    "shown no difference is reproduced. After Holm: a shown difference whose p, adjusted over all of this page, "
     "exceeds .05 reads inconclusive. What is not reproduced with small networks on small data may hold for larger ones."
 )
 

@@ -75,7 +75,7 @@ def test_a_finding_without_a_report_says_why(reports):
     assert rows["F10"]["status"] == "not run: `kdlab sweep finding/F10`"
     assert rows["F20"]["status"] == "exact: tests/findings/test_findings_bayes.py"
     assert rows["F22"]["status"].startswith("not built: needs ")
-    assert rows["F03"]["status"] == "not built: has no sweep yet"
+    assert rows["F03"]["status"] == "no sweep yet"
     assert rows["F16"]["command"] == "kdlab sweep finding/F16"
     assert list(rows) == sorted(rows, key=lambda name: int(re.match(r"F(\d+)", name)[1]))
     assert set(rows) == set(catalogue())
