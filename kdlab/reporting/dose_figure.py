@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdlab.keys import last_part
 from kdlab.reporting.aggregate import Summary
@@ -102,7 +102,8 @@ def _draw_panel(axes: "Axes", response: str, lines: Sequence[Line], *, is_log: b
     named = {**LABELS, **{last_part(key): label for key, label in LABELS.items()}}
     axes.set_title(named.get(response, last_part(response).replace("_", " ").capitalize()), fontsize=9.5, pad=16)
     told = ", ".join(filter(None, [response if "/" in response else "on each slice", better(response)]))
-    look = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 8, "color": "#555555"}
+    look: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    look |= {"fontsize": 8, "color": "#555555"}
     axes.annotate(told, (0, 1), xytext=(0, 4), **look)
     axes.grid(axis="y")
 
