@@ -39,3 +39,21 @@ def parse_reference(text: str) -> Reference:
     if found is None:
         return Reference("arm", whose, metric)
     return Reference("scratch" if found[1] == "scratch" else "teacher", found[2], metric)
+
+
+def whose(who: Who, text: str) -> str:
+    """The same arm's other network, read at the same metric.
+
+    >>> whose("scratch", "kd[noise_08/accuracy]")
+    'scratch(kd)[noise_08/accuracy]'
+    """
+    return str(parse_reference(text)._replace(who=who))
+
+
+def without_metric(text: str) -> str:
+    """A reference that is read at the metric that is asked for, whatever its own.
+
+    >>> without_metric("scratch(kd)[noise_08/accuracy]")
+    'scratch(kd)'
+    """
+    return str(parse_reference(text)._replace(metric=None))

@@ -179,7 +179,8 @@ Usage:  kdlab report [STUDY] [--prune] [store.root=DIR] [report.root=DIR]
 
 Reads the store and the records.jsonl that is already there, merges them by run id and drops nothing, unless --prune
 asks to forget the runs that the store's study no longer lists. Without runs (a fresh clone) it rebuilds the same bytes
-from records.jsonl alone. Without STUDY every folder with a records.jsonl is rebuilt, and the tables in README.md.
+from records.jsonl alone. Without STUDY every folder with a records.jsonl is rebuilt, the index of the findings in
+finding/, and the tables in README.md. What a study predicted (study.predictions) stands beside what was seen.
 
 index.html is one file that opens from disk and asks the network for nothing: sort, filter and tick configurations and
 runs, see them side by side, click on one for all that its record knows. Its address holds the view, to be sent on."""

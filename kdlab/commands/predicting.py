@@ -27,7 +27,8 @@ def predicted(study: StudyConfig, report: ReportConfig) -> dict[str, Any]:
             for name, one in study.predictions.items()
         }
     if study.doses is not None:
-        found |= {"doses": study.doses.model_dump(), "responses": study.responses or ["test/accuracy"]}
+        usual = "test/accuracy" if study.doses.slices is None else "accuracy"
+        found |= {"doses": study.doses.model_dump(exclude_none=True), "responses": study.responses or [usual]}
     found |= {"matrix": study.matrix.model_dump()} if study.matrix is not None else {}
     return found
 
@@ -90,7 +91,8 @@ def refuse_grids(points: Sequence[Point]) -> None:
 def _readers(study: StudyConfig) -> dict[str, list[str]]:
     """Arm -> the keys of the predictions, and of the doses, that name it."""
     asked = {f"study.predictions.{name}": one.effect.statistic.references() for name, one in study.predictions.items()}
-    asked |= {"study.doses": list(study.doses.values)} if study.doses is not None else {}
+    if study.doses is not None:  # those of slices are shown for every arm
+        asked["study.doses"] = list(study.arms if study.doses.values is None else study.doses.values)
     readers: dict[str, list[str]] = {}
     for key, references in asked.items():
         for arm in dict.fromkeys(parse_reference(text).arm for text in references):

@@ -17,6 +17,7 @@ WORDS = ("question", "hypothesis", "cost", "says", "reference", "caveats")
 def report(words: list[str]) -> int:
     """``kdlab report [STUDY] [--prune] [store.root=...] [report.root=...]``."""
     from kdlab.records.studies import studies
+    from kdlab.reporting.findings import write_findings
     from kdlab.reporting.overview import draw_overview
     from kdlab.reporting.report import PAGE, find_reports
 
@@ -38,12 +39,19 @@ def report(words: list[str]) -> int:
         write(name, store_root=store, report_root=root, prune="--prune" in asked.flags)
         for file in ("README.md", PAGE):
             say(str(Path(here.report.root) / name / file))
-    for path in draw_overview(root):
-        say(str(Path(here.report.root) / path.name))
+    for path in [*draw_overview(root), *write_findings(root, sweeps=_finding_sweeps())]:
+        say(str(Path(here.report.root) / path.relative_to(root)))
     for page in pages_beside(root):
         if rebuild_page(page, root):
             say(f"{page.relative_to(root.parent)}: numbers rebuilt")
     return 0
+
+
+def _finding_sweeps() -> list[str]:
+    """The findings that have a sweep file."""
+    from kdlab.reporting.findings import FOLDER
+
+    return sorted(path.stem for path in (resource("sweeps") / FOLDER).glob("*.yaml"))
 
 
 def pages_beside(report_root: Path) -> list[Path]:

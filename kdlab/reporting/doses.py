@@ -35,22 +35,37 @@ class Response:
 
 
 def asked_responses(summary: Summary) -> list[str]:
-    """The metrics that the study shows by dose."""
+    """What the study shows by dose: metrics, or quantities of the slices that are its doses."""
     return list(summary.header.get("responses") or []) if summary.header.get("doses") else []
 
 
-def responses_of(summary: Summary, data: str, metric: str) -> list[Response]:
-    """A metric at every dose whose arm has measured it, by dose."""
+def series_of(summary: Summary, data: str, response: str) -> dict[str, list[Response]]:
+    """A response at every dose that has been measured, by dose: of the students, or of each arm where slices are doses.
+
+    Returns:
+        The name of a line of the figure -> its points.
+    """
+    doses = summary.header["doses"]
+    if doses.get("slices"):
+        places = {f"{name}/{response}": float(dose) for name, dose in doses["slices"].items()}
+        lines = {arm: [(arm, metric, dose) for metric, dose in places.items()] for arm in summary.header["arms"]}
+    else:
+        lines = {"student": [(arm, response, float(dose)) for arm, dose in doses["values"].items()]}
+    found = {name: _measured(summary, data, asked) for name, asked in lines.items()}
+    return {name: points for name, points in found.items() if points}
+
+
+def _measured(summary: Summary, data: str, asked: Sequence[tuple[str, str, float]]) -> list[Response]:
+    """(arm, metric, dose) -> its response, those that have one, by dose."""
     found = []
-    values = (summary.header.get("doses") or {}).get("values") or {}
-    for arm, dose in sorted(values.items(), key=lambda item: float(item[1])):
+    for arm, metric, dose in sorted(asked, key=lambda one: one[2]):
         try:
             group = group_of(summary, data, arm)
         except UnresolvedError:
             continue
         value = summary.interval_of(group, metric)
         if value is not None:
-            found.append(_response(summary, float(dose), group, metric, value))
+            found.append(_response(summary, dose, group, metric, value))
     return found
 
 
@@ -92,8 +107,12 @@ def _control(summary: Summary, group: Group) -> Group | None:
 
 def doses_table(summary: Summary, data: str) -> Table:
     """A row for each response and dose, with what it differs from scratch and from the uniform control."""
-    metrics = asked_responses(summary)
-    found = [(metric, one) for metric in metrics for one in responses_of(summary, data, metric)]
+    found = [
+        (response, one)
+        for response in asked_responses(summary)
+        for points in series_of(summary, data, response).values()
+        for one in points
+    ]
     label = str((summary.header.get("doses") or {}).get("label", "dose"))
     differences = {
         "scratch": any(one.to_scratch for _, one in found),
@@ -114,7 +133,7 @@ def doses_table(summary: Summary, data: str) -> Table:
     return Table(name, f"Responses to {label}, on {data}", columns, cells, commands, records)
 
 
-def better(metric: str) -> str:
-    """``higher is better``; empty for a metric that is not compared."""
-    word = direction(metric)
+def better(response: str) -> str:
+    """``higher is better``; empty for what is not compared."""
+    word = direction(response if "/" in response else f"slice/{response}")
     return f"{word} is better" if word != "none" else ""

@@ -7,6 +7,9 @@ Reference: Holm (1979), Scandinavian Journal of Statistics 6.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from kdlab.reporting.predictions import Prediction
 
 ALPHA = 0.05
 AFTER_HOLM = "inconclusive after Holm"
@@ -43,3 +46,25 @@ def word_after(word: str, adjusted: float | None, *, shows_difference: bool, alp
         alpha: the level of the family.
     """
     return AFTER_HOLM if shows_difference and (adjusted is None or adjusted > alpha) else word
+
+
+class Judged(NamedTuple):
+    """A prediction as a member of a family: its adjusted p, and its verdict after Holm (why there is none, without)."""
+
+    prediction: Prediction
+    adjusted: float | None
+    word: str
+
+
+def judged(family: Sequence[Prediction]) -> list[Judged]:
+    """The predictions of one family, in their order."""
+    adjusted = adjusted_in([one.p_value for one in family])
+    return [Judged(one, p, _word(one, p)) for one, p in zip(family, adjusted, strict=True)]
+
+
+def _word(one: Prediction, adjusted: float | None) -> str:
+    if one.outcome is None:
+        return one.reason or "no verdict"
+    zero_is_shown = one.outcome.word == "null" or (one.outcome.word == "reproduced" and one.said["sign"] == "zero")
+    decided = one.outcome.word != "inconclusive"
+    return word_after(one.outcome.word, adjusted, shows_difference=decided and not zero_is_shown)

@@ -61,7 +61,7 @@ def draw_predictions(summary: Summary, data: str, folder: Path, name: str) -> tu
         return None
     in_points = all(one.in_points for one in found)
     bars = [bar_of(one, in_points=in_points, label=str(one.said["claim"]), told=_told(one)) for one in found]
-    figure, axes = new_figure(9.0, 1.35 + sum(0.2 + 0.16 * _num_lines(bar) for bar in bars))
+    figure, axes = new_figure(9.0, 1.35 + sum(height_of(bar) for bar in bars))
     draw_bars(axes, bars)
     axes.set_title(f"What was predicted, and what was seen, {data}")
     axes.set_xlabel(f"{axis_label(in_points=in_points)}\n{LEGEND}", fontsize=9)
@@ -105,8 +105,9 @@ def _told(one: Prediction) -> str:
     return f"{word}{n}\n{show_effect(one)}"
 
 
-def _num_lines(bar: Bar) -> int:
-    return max(bar.label.count("\n"), bar.told.count("\n")) + 1
+def height_of(bar: Bar) -> float:
+    """The height of a row in inches, by the lines of its texts."""
+    return 0.2 + 0.16 * (max(bar.label.count("\n"), bar.told.count("\n")) + 1)
 
 
 def limit_of(bars: Sequence[Bar]) -> float:
@@ -118,7 +119,7 @@ def limit_of(bars: Sequence[Bar]) -> float:
 
 def draw_bars(axes: "Axes", bars: Sequence[Bar]) -> None:
     """Rows from the top; what lies beyond the axis is an arrow at its end."""
-    limit, heights = limit_of(bars), [0.2 + 0.16 * _num_lines(bar) for bar in bars]
+    limit, heights = limit_of(bars), [height_of(bar) for bar in bars]
     places, top = [], 0.0
     for height in heights:
         places.append(top + height / 2)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from kdlab.reporting.aggregate import Summary
 from kdlab.reporting.groups import Group, rerun_command
 from kdlab.reporting.predictions import Prediction, predictions_of
+from kdlab.reporting.statistics import MOST_NAMES
 from kdlab.reporting.table import NOTHING, Table, parts, show_difference, table_name
 
 SIGNS = {"positive": "above 0", "negative": "below 0", "zero": "no difference"}
@@ -58,6 +59,12 @@ def in_its_unit(one: Prediction, value: float) -> str:
     return f"{100 * value:.2f} points" if one.in_points else f"{value:.4f}"
 
 
+def metric_words(one: Prediction) -> str:
+    """The metric it is about; of many the first and the last."""
+    named = one.metrics
+    return ", ".join(named) if len(named) <= MOST_NAMES else f"{named[0]} to {named[-1]}"
+
+
 def _record(one: Prediction) -> dict[str, object]:
     said = one.said
     return {
@@ -86,7 +93,7 @@ def notes(found: Sequence[Prediction]) -> str:
     lines = ["Every effect is computed inside each pair; the interval is over pairs.\n\n"]
     for one in found:
         smallest = in_its_unit(one, one.said["sesoi"])
-        told = f"`{one.words}` of {one.said['metric']}; smallest effect of interest ± {smallest}"
+        told = f"`{one.words}` of {metric_words(one)}; smallest effect of interest ± {smallest}"
         lines.append(f"- {one.name}: {'; '.join(filter(None, [told, one.note]))}.\n")
     return "".join(lines)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from kdlab.arrays import FloatArray
 from kdlab.keys import key_of
+from kdlab.references import parse_reference
 from kdlab.reporting.aggregate import Summary, detectable
 from kdlab.reporting.groups import Group
 from kdlab.reporting.intervals import Interval, Row, Seeds, interval, ratio_interval
@@ -70,10 +71,19 @@ class Prediction:
         return str(next(iter(self.said["effect"])))
 
     @property
+    def metrics(self) -> list[str]:
+        """The metrics it is read at: its own, or those of its references."""
+        columns = STATISTICS[self.statistic].asks(self.said["effect"][self.statistic], self.said["metric"])
+        read = [(column.metric, parse_reference(text).metric) for column in columns for text in column.references]
+        compared = [own or metric for metric, own in read if own or metric == self.said["metric"]]
+        return list(dict.fromkeys(compared)) or [str(self.said["metric"])]
+
+    @property
     def in_points(self) -> bool:
         """Whether it is a difference of fractions, which reads best in points."""
-        key = key_of(self.said["metric"])
-        return STATISTICS[self.statistic].is_difference and key is not None and key.unit == "fraction"
+        keys = [key_of(metric) for metric in self.metrics]
+        are_fractions = all(key is not None and key.unit == "fraction" for key in keys)
+        return STATISTICS[self.statistic].is_difference and are_fractions
 
     @property
     def words(self) -> str:

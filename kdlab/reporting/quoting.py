@@ -1,6 +1,7 @@
 """What the pages of a project quote of its reports: a study's main table, or one measured line of an arm.
 
-Between ``<!-- kdlab:table STUDY -->`` and ``<!-- /kdlab:table -->`` stands the table; between
+Between ``<!-- kdlab:findings -->`` and ``<!-- /kdlab:findings -->`` stands the score of the findings. Between
+``<!-- kdlab:table STUDY -->`` and ``<!-- /kdlab:table -->`` stands the table; between
 ``<!-- kdlab:measured STUDY ARM REFERENCE -->`` and ``<!-- /kdlab:measured -->`` the accuracy of the arm minus that of
 the reference, which may stand inside a line or a cell. ``kdlab report`` writes both anew.
 """
@@ -13,12 +14,15 @@ from kdlab.errors import UserError, nearest
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Comparison, ResultRow, Summary, summarize
 from kdlab.reporting.compact import read_lines
+from kdlab.reporting.findings import FOLDER, findings_in, score_text
 from kdlab.reporting.report import RECORDS, find_reports
 from kdlab.reporting.table import markdown, show_difference
 from kdlab.reporting.tables import headline_rows, results_table, show_metric
 
 _TABLE = re.compile(r"(<!-- kdlab:table (\S+) -->\n).*?(<!-- /kdlab:table -->)", re.DOTALL)
 _MEASURED = re.compile(r"(<!-- kdlab:measured (\S+) (\S+) (\S+) -->).*?(<!-- /kdlab:measured -->)")
+
+_FINDINGS = re.compile(r"(<!-- kdlab:findings -->).*?(<!-- /kdlab:findings -->)", re.DOTALL)
 
 
 def rebuild_quotes(page: Path, reports_root: Path) -> bool:
@@ -49,7 +53,11 @@ def rebuild_quotes(page: Path, reports_root: Path) -> bool:
             told = f"{page.name} quotes {arm} against {reference}: study '{study}' has {error.args[0]}"
             raise UserError(told) from None
 
-    after = _MEASURED.sub(measured, _TABLE.sub(table, before))
+    def findings(match: re.Match[str]) -> str:
+        start, end = match.groups()
+        return start + findings_text(reports_root, page) + end
+
+    after = _FINDINGS.sub(findings, _MEASURED.sub(measured, _TABLE.sub(table, before)))
     if after != before:
         write_text(page, after)
     return after != before
@@ -61,6 +69,13 @@ def _records(study: str, page: Path, reports_root: Path) -> Path:
         known = nearest(study, find_reports(reports_root)) or "no report"
         raise UserError(f"{page.name} shows study '{study}', which has no {RECORDS} in {reports_root.name}; {known}")
     return path
+
+
+def findings_text(reports_root: Path, page: Path) -> str:
+    """The score of the findings, with a link to their index where there is one."""
+    found = findings_in(reports_root)
+    link = Path(os.path.relpath(reports_root / FOLDER / "README.md", page.parent)).as_posix()
+    return score_text(found) + (f" [Every finding]({link})" if found else "")
 
 
 def headline_text(summary: Summary, link: str) -> str:

@@ -53,7 +53,7 @@ def rows_of(summary: Summary, group: Group, reference: Reference, metric: str) -
             if other is not None and (value := other["metrics"].get(metric)) is not None
         ]
     if not rows:
-        raise UnresolvedError(f"{reference} has no {metric}")
+        raise UnresolvedError(f"{reference._replace(metric=None)} has no {metric}")
     return rows
 
 
@@ -86,8 +86,7 @@ def columns_by_pair(summary: Summary, data: str, columns: Sequence[Column]) -> t
     found = []
     for text, metric in asked:
         reference = parse_reference(text)
-        group = group_of(summary, data, reference.arm)
-        found.append(rows_of(summary, group, reference, reference.metric or metric))
+        found.append(rows_of(summary, group_of(summary, data, reference.arm), reference, reference.metric or metric))
     seeds, values = paired(found)
     if not seeds:
         raise UnresolvedError("no pair has all the values: the arms share no seeds")

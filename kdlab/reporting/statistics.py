@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kdlab.arrays import FloatArray
+from kdlab.references import whose, without_metric
 
 CHOSEN_BY = "validation/accuracy"
+MOST_NAMES = 4
+"""Of references whose mean is meant; of more the first and the last are named."""
 
 
 class Column(NamedTuple):
@@ -110,8 +113,14 @@ def _columns(references: Sequence[Any], metric: str) -> list[Column]:
     return [Column((one,) if isinstance(one, str) else tuple(one), metric) for one in references]
 
 
+def _chosen(references: Sequence[Any]) -> list[Column]:
+    """What the choice is made by, also of references that are compared at a metric of their own."""
+    columns = _columns(references, CHOSEN_BY)
+    return [Column(tuple(without_metric(text) for text in one.references), CHOSEN_BY) for one in columns]
+
+
 def _twins(arms: Sequence[str]) -> list[str]:
-    return [f"scratch({arm})" for arm in arms]
+    return [whose("scratch", arm) for arm in arms]
 
 
 def _asks_gains(asked: Sequence[Sequence[str]], metric: str) -> list[Column]:
@@ -124,13 +133,15 @@ def _asks_slope(asked: Mapping[str, Any], metric: str) -> list[Column]:
 
 
 def _asks_correlation(asked: Mapping[str, Any], metric: str) -> list[Column]:
-    of = [f"teacher({arm})" for arm in asked["arms"]] if asked["of"] == "teacher" else asked["arms"]
+    of = [whose("teacher" if asked["of"] == "teacher" else "arm", without_metric(arm)) for arm in asked["arms"]]
     return [*_columns(of, asked["with"]), *_columns(asked["arms"], metric)]
 
 
 def _mean(references: Any) -> str:
     """One reference by its name, several as their mean."""
     names = [references] if isinstance(references, str) else list(references)
+    if len(names) > MOST_NAMES:
+        return f"mean of {len(names)} from {names[0]} to {names[-1]}"
     return names[0] if len(names) == 1 else f"mean({', '.join(names)})"
 
 
@@ -176,7 +187,7 @@ STATISTICS: Mapping[str, Statistic] = {
         _asks_slope, slope, _slope_words, note="least squares in each pair, per unit of the (transformed) dose"
     ),
     "last_minus_best": Statistic(
-        lambda asked, metric: [*_columns(asked, metric), *_columns(asked, CHOSEN_BY)],
+        lambda asked, metric: [*_columns(asked, metric), *_chosen(asked)],
         last_minus_best,
         lambda asked: f"{_mean(asked[-1])} − best of {', '.join(_mean(one) for one in asked)}",
         is_difference=True,
@@ -184,9 +195,7 @@ STATISTICS: Mapping[str, Statistic] = {
         "and it is a little below 0 even where all arms are alike, as the luckiest of them is chosen",
     ),
     "best_dose_slope": Statistic(
-        lambda asked, metric: _columns(
-            [arm for _, doses in _by_number(asked) for _, arm in _by_number(doses)], CHOSEN_BY
-        ),
+        lambda asked, metric: _chosen([arm for _, doses in _by_number(asked) for _, arm in _by_number(doses)]),
         best_dose_slope,
         _best_dose_words,
         note="in each pair, the best dose chosen on validation accuracy",

@@ -15,7 +15,7 @@ from kdlab.reporting.intervals import Interval
 NOTHING = "–"
 TEXT_COLUMNS = {
     *("Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"),
-    *("Prediction", "Claim", "Recipe", "Predicted", "Effect"),
+    *("Prediction", "Claim", "Recipe", "Predicted", "Effect", "Finding", "After Holm"),
 }
 
 

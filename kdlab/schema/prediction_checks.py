@@ -77,14 +77,22 @@ def _recipe_problems(key: str, one: Prediction, study: StudyConfig) -> Iterator[
 
 
 def _dose_problems(study: StudyConfig, arms: Collection[str], measured: Collection[str]) -> Iterator[str]:
-    if study.doses is not None:
-        for arm in study.doses.values:
-            if arm not in arms:
-                yield f"study.doses.values.{arm}: no arm of this study; {nearest(arm, arms)}"
-    elif study.responses:
-        yield f"study.responses = {study.responses}: shown by dose; study.doses is needed"
-    for metric in study.responses:
-        if metric not in measured:
-            yield f"study.responses = {metric!r}: no measured key; {nearest(metric, measured)}"
-        elif why := out_of_scope(metric, "student"):
-            yield f"study.responses = {metric!r}: asked of a student, {why}"
+    doses = study.doses
+    if doses is None:
+        if study.responses:
+            yield f"study.responses = {study.responses}: shown by dose; study.doses is needed"
+        return
+    for arm in doses.values or ():
+        if arm not in arms:
+            yield f"study.doses.values.{arm}: no arm of this study; {nearest(arm, arms)}"
+    slices = [name for name in doses.slices or () if f"{name}/gap" not in measured]
+    if slices:
+        known = {key.rpartition("/")[0] for key in measured if key.endswith("/gap")}
+        yield f"study.doses.slices.{slices[0]}: no slice of this data set; {nearest(slices[0], known)}"
+        return
+    for response in study.responses:
+        metric = next((key for key in doses.metrics(response) if key not in measured), None)
+        if metric is not None:
+            yield f"study.responses = {response!r}: {metric} is no measured key; {nearest(metric, measured)}"
+        elif why := out_of_scope(doses.metrics(response)[0], "student"):
+            yield f"study.responses = {response!r}: asked of a student, {why}"

@@ -42,20 +42,31 @@ class Prediction(Section):
 
 
 class Doses(Section):
-    """Arms as a dose-response: what the dose is called, and the dose of each arm."""
+    """A dose-response: what the dose is called, and the dose of each arm (``values``), or of each slice (``slices``).
+
+    Doses of slices are shown for every arm; the responses are then quantities of a slice (``accuracy``, ``gap``).
+    """
 
     label: Annotated[str, Field(min_length=1)]
     log: bool = False
-    values: dict[str, float]
+    values: dict[str, float] | None = None
+    slices: dict[str, float] | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> "Doses":
-        if len(set(self.values.values())) < 2:
-            raise ValueError("values need at least two distinct doses")
-        outside = [dose for dose in self.values.values() if self.log and dose <= 0]
+        if (self.values is None) == (self.slices is None):
+            raise ValueError("doses of arms (values) or of slices are needed, one of them")
+        doses = list((self.values or self.slices or {}).values())
+        if len(set(doses)) < 2:
+            raise ValueError("at least two distinct doses are needed")
+        outside = [dose for dose in doses if self.log and dose <= 0]
         if outside:
             raise ValueError(f"log = True needs doses above 0, got {outside[0]:g}")
         return self
+
+    def metrics(self, response: str) -> list[str]:
+        """The keys that a response is read at."""
+        return [response] if self.slices is None else [f"{name}/{response}" for name in self.slices]
 
 
 def primary_of(predictions: Mapping[str, Prediction]) -> str | None:

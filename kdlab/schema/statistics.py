@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, RootModel, model_validator
 
-from kdlab.references import parse_reference
+from kdlab.references import parse_reference, whose
 from kdlab.schema.section import Section
 
 
@@ -61,7 +61,7 @@ class Gains(RootModel[Annotated[list[Gainer], Field(min_length=2, max_length=2)]
     def references(self) -> list[str]:
         """Whom it reads: the arms and their twins."""
         arms = [name for reference in self.root for name in reference]
-        return [*arms, *(f"scratch({name})" for name in arms)]
+        return [*arms, *(whose("scratch", name) for name in arms)]
 
 
 class Ratio(Section):
@@ -97,7 +97,7 @@ class Slope(Section):
 
     def references(self) -> list[str]:
         """Whom it reads."""
-        return [*self.values, *(f"scratch({name})" for name in self.values if self.gains)]
+        return [*self.values, *(whose("scratch", name) for name in self.values if self.gains)]
 
 
 class LastMinusBest(RootModel[Annotated[list[Reference], Field(min_length=2)]]):

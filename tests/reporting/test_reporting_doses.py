@@ -8,7 +8,8 @@ import synthetic_records as synthetic
 from scipy import stats
 
 from kdlab.reporting.aggregate import summarize
-from kdlab.reporting.doses import responses_of
+from kdlab.reporting.dose_figure import lines_of
+from kdlab.reporting.doses import series_of
 from kdlab.reporting.report import write_report
 
 WIDTHS = {"w50": 50, "w100": 100, "w200": 200}
@@ -32,7 +33,7 @@ def study(**header):
 def test_a_response_by_dose_beside_twin_and_control():
     lines = study()
     by_id = {line["run_id"]: line for line in lines[1:]}
-    found = responses_of(summarize(lines), "mnist1d", "test/accuracy")
+    (found,) = series_of(summarize(lines), "mnist1d", "test/accuracy").values()
     assert [one.dose for one in found] == [50, 100, 200]  # w400 has not been run
     for one, arm in zip(found, WIDTHS, strict=True):
         mine = {line["seeds"]["student"]: line for line in lines[1:] if any(m["arm"] == arm for m in line["members"])}
@@ -51,7 +52,7 @@ def test_a_response_by_dose_beside_twin_and_control():
 
 
 def test_a_metric_that_twins_do_not_have_is_shown_alone():
-    found = responses_of(summarize(study()), "mnist1d", "test/agreement")
+    (found,) = series_of(summarize(study()), "mnist1d", "test/agreement").values()
     assert len(found) == 3
     assert all(one.scratch is None and one.to_scratch is None for one in found)
 
@@ -73,3 +74,20 @@ def test_one_dose_has_no_figure_and_no_doses_have_no_section(tmp_path):
     assert (tmp_path / "one" / "tables" / "doses.md").is_file()
     write_report(tmp_path / "none", lines=study(doses=None), figures=False)
     assert not (tmp_path / "none" / "tables" / "doses.md").exists()
+
+
+def test_doses_of_slices_are_shown_for_every_arm(tmp_path):
+    doses = {"label": "noise", "log": False, "slices": {"noise_2": 2.0, "noise_1": 1.0, "noise_9": 9.0}}
+    lines = study(doses=doses, responses=["accuracy", "gap"])
+    found = series_of(summarize(lines), "mnist1d", "gap")
+    assert list(found) == ["w50", "w50_uniform", "w100", "w100_uniform", "w200", "w200_uniform"]
+    assert [one.dose for one in found["w100"]] == [1, 2]  # nothing was measured on noise_9
+    mine = [line for line in lines[1:] if any(m["arm"] == "w100" for m in line["members"])]
+    values = [line["metrics"]["noise_2/gap"] for line in mine if line["role"] == "student"]
+    assert found["w100"][1].value.estimate == pytest.approx(np.mean(values))
+    names = [line.name for line in lines_of(found)]
+    assert names == [*found, "scratch twin (labels alone)"]
+    write_report(tmp_path, lines=lines)
+    rows = list(csv.DictReader((tmp_path / "tables" / "doses.csv").open()))
+    assert len(rows) == 2 * 6 * 2
+    assert (tmp_path / "figures" / "doses.png").is_file()

@@ -241,3 +241,28 @@ def test_rows_join_as_differences_do():
     seeds, values = paired([[Row(5, None, 1, 1.0)], alone])
     assert (seeds, values.tolist()) == ([(5, None, 1)], [[1.0], [0.5]])
     assert math.prod(paired([taught, [Row(0, 9, 1, 1.0)]])[1].shape) == 0
+
+
+def test_a_reference_is_read_at_a_metric_of_its_own():
+    found, lines = evaluated({"gains": [["kd[noise_1/accuracy]"], ["weak"]]})
+    slow = Slow(lines)
+
+    def gain(arm, seed, metric):
+        return slow.value(arm, seed, metric=metric) - slow.value(arm, seed, "scratch", metric)
+
+    check(found, [gain("kd", seed, "noise_1/accuracy") - gain("weak", seed, "test/accuracy") for seed in range(9)])
+    assert found.metrics == ["noise_1/accuracy", "test/accuracy"]
+    assert found.in_points
+    found, _ = evaluated({"difference": [["kd[test/nll]"], ["scratch(kd)[test/nll]"]]})
+    assert not found.in_points
+
+
+def test_the_best_arm_is_chosen_on_validation_whatever_it_is_compared_at():
+    found, lines = evaluated({"last_minus_best": [["kd[test/ece]"], ["weak[test/ece]"]]})
+    slow = Slow(lines)
+
+    def best(seed):
+        return max(("kd", "weak"), key=lambda arm: slow.value(arm, seed, metric="validation/accuracy"))
+
+    metric = "test/ece"
+    check(found, [slow.value("weak", s, metric=metric) - slow.value(best(s), s, metric=metric) for s in range(9)])

@@ -149,3 +149,14 @@ def test_doses_are_checked():
     assert "study.doses is needed" in problems(responses=["test/ece"])[0]
     assert "no measured key" in problems(doses=doses, responses=["test/ec"])[0]
     assert "measured of teacher records only" in problems(doses=doses, responses=["transfer/target_entropy"])[0]
+
+
+def test_doses_of_slices_are_checked():
+    doses = {"label": "noise", "slices": {"noise": 1, "louder": 2}}
+    assert "study.doses.slices.louder: no slice" in problems(doses=doses)[0]
+    assert "one of them" in problems(doses={**doses, "values": {"plain": 1, "smoothed": 2}})[0]
+    assert "one of them" in problems(doses={"label": "noise"})[0]
+    config = StudyConfig.model_validate({"arms": ARMS, "doses": doses, "responses": ["accuracy", "entropy"]})
+    measured = expected_keys("student", ("train", "validation", "test"), ("noise", "louder"))
+    (found,) = prediction_problems(config, ReportConfig(), measured=measured)
+    assert "noise/entropy is no measured key" in found

@@ -7,7 +7,7 @@ import html
 
 from kdlab.reporting.aggregate import Summary
 from kdlab.reporting.prediction_figure import Bar, bar_of, limit_of
-from kdlab.reporting.prediction_tables import SIGNS, in_its_unit, show_effect, verdict_text
+from kdlab.reporting.prediction_tables import SIGNS, in_its_unit, metric_words, show_effect, verdict_text
 from kdlab.reporting.predictions import Prediction, predictions_of
 from kdlab.reporting.table import NOTHING
 
@@ -54,7 +54,7 @@ def _table(summary: Summary, data: str) -> str:
 def _row(one: Prediction, bar: Bar | None, limit: float) -> str:
     word = one.outcome.word if one.outcome else ""
     kind = f"{'primary, ' if one.said['primary'] else ''}{one.said['recipe']} recipe"
-    told = html.escape("; ".join(filter(None, [kind, f"{one.words} of {one.said['metric']}", one.note])))
+    told = html.escape("; ".join(filter(None, [kind, f"{one.words} of {metric_words(one)}", one.note])))
     verdict = html.escape(verdict_text(one))
     cells = [
         f'<th scope="row" class="claim">{html.escape(str(one.said["claim"]).strip())}<span>{told}</span></th>',
