@@ -13,7 +13,7 @@ from kdlab.commands.grid import expand
 from kdlab.commands.help import COMMANDS, sweep_question
 from kdlab.commands.hydra_front import _parse, check_sweep_names
 from kdlab.commands.places import header_comment, names_under, resource
-from kdlab.commands.sweeping import grid_of, of_all_points, planned, sweep_of
+from kdlab.commands.sweeping import asked_of, grid_of, of_all_points, planned, sweep_of
 from kdlab.data import Examples
 from kdlab.experiments.objectives import objective_of
 from kdlab.models import build_model
@@ -111,11 +111,30 @@ def test_a_term_composes_alone(name):
     assert list(config.objective.terms) == [term]
 
 
-LARGE = ("methods", "teacher_quality", "many_teachers")
+LARGE = re.compile(r"methods|teacher_quality|many_teachers|failure.*|finding/.*|(fashion_mnist/)?(failure|diagnosis).*")
 """Sweeps that take more than a few seconds to plan."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LARGE)) for name in SWEEPS])
+def asked_for(name, *more):
+    """What a sweep asks for, whatever its grid is."""
+    words, composer = [f"sweeps={name}", *more], Composer(make_loader())
+    config = of_all_points(words, composer)
+    return asked_of(words, config=config, composer=composer, sweep=sweep_of(config))
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if re.search("finding/|failure", name)])
+def test_every_arm_of_a_large_sweep_is_planned_with_one_seed_and_what_it_would_choose_first(name):
+    asked = asked_for(name, "seed=0")
+    planning = asked.confirming(asked.first)
+    content = yaml.safe_load((resource("sweeps") / f"{name}.yaml").read_text())
+    assert {point.arm for point in planning.points} == set(content["study"]["arms"])
+    assert content["study"]["question"] == sweep_question(name)
+    assert content["study"]["question"].rstrip().endswith("?")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * bool(LARGE.fullmatch(name))) for name in SWEEPS]
+)
 def test_a_sweep_is_planned_whole(name):
     path = resource("sweeps") / f"{name}.yaml"
     content = yaml.safe_load(path.read_text())
