@@ -1,5 +1,6 @@
 """The help pages, written by hand and printed without importing anything heavy."""
 
+import itertools
 import textwrap
 
 from kdlab.commands.places import configs_in, names_under, resource
@@ -138,11 +139,19 @@ def _sweep_row(name: str) -> str:
 
 def sweep_question(name: str) -> str:
     """The question of a sweep file, without a YAML parser (this page is instant)."""
-    path = resource("sweeps") / f"{name}.yaml"
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip().startswith("question:"):
-            return line.split(":", 1)[1].strip().strip("'\"")
-    return ""
+    lines = (resource("sweeps") / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    at = next((at for at, line in enumerate(lines) if line.strip().startswith("question:")), None)
+    if at is None:
+        return ""
+    said = lines[at].split(":", 1)[1].strip()
+    if said != ">-":
+        return said.strip("'\"")
+    deeper = _indent(lines[at])
+    return " ".join(line.strip() for line in itertools.takewhile(lambda line: _indent(line) > deeper, lines[at + 1 :]))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _teacher_help() -> str:

@@ -38,19 +38,42 @@ def label_shift(
         size: number of rows, or the most that the test set allows at this prior where that is fewer (or size is None).
         seed: of the draw; None is the data seed.
     """
-    prior = _prior(dataset.num_classes, ratio=ratio, weights=weights)
-    labels = dataset.test.labels.numpy()
-    available = np.bincount(labels, minlength=dataset.num_classes)
     _check_size(size)
+    draws, classes = numpy_generator("data", "slice", slice_seed(dataset, seed)), dataset.num_classes
+    asked: dict[str, Any] = {"ratio": ratio, "weights": weights, "size": size}
+    return of_prior(dataset.test, num_classes=classes, generator=draws, of="test", **asked)
+
+
+def of_prior(
+    examples: Examples,
+    *,
+    num_classes: int,
+    generator: np.random.Generator,
+    ratio: float | None = None,
+    weights: Sequence[float] | None = None,
+    size: int | None = None,
+    of: str,
+) -> Examples:
+    """Examples of any set drawn without replacement to another class prior, as ``label_shift`` says.
+
+    Args:
+        examples: the set.
+        num_classes: C.
+        generator: draws which of a class.
+        ratio: as for ``label_shift``, and so are ``weights`` and ``size``.
+        of: what the set is called in messages.
+    """
+    prior = _prior(num_classes, ratio=ratio, weights=weights)
+    labels = examples.labels.numpy()
+    available = np.bincount(labels, minlength=num_classes)
     counts = _counts(prior, available, limit=len(labels) if size is None else size)
     if counts.sum() == 0:
-        raise UserError("the test set allows no row at this prior: a wanted class has too few examples")
-    generator = numpy_generator("data", "slice", slice_seed(dataset, seed))
+        raise UserError(f"the {of} set allows no row at this prior: a wanted class has too few examples")
     rows = [
         generator.permutation(np.flatnonzero(labels == label))[:count]  # one permutation per class: sizes are nested
         for label, count in enumerate(counts)
     ]
-    return dataset.test.select(torch.from_numpy(np.sort(np.concatenate(rows))))
+    return examples.select(torch.from_numpy(np.sort(np.concatenate(rows))))
 
 
 def transformed(

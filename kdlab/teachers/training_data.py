@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kdlab import targets
 from kdlab.data.dataset import Dataset, Examples
+from kdlab.data.wrong_labels import with_wrong_labels
 from kdlab.errors import UserError
 from kdlab.streams import generator
 
@@ -15,8 +14,7 @@ from kdlab.streams import generator
 def noisy_labels(examples: Examples, *, label_noise: float, num_classes: int, seed: int) -> Examples:
     """A share of the labels replaced by another class, drawn uniformly from the stream (teacher, labels, seed).
 
-    Exactly ``round(label_noise * N)`` labels are wrong. What is wrong at a low dose is wrong in the same way at a
-    higher one, so doses differ in nothing else.
+    Doses are nested, as ``kdlab.data.wrong_labels.with_wrong_labels`` says.
 
     Args:
         examples: the training set.
@@ -27,16 +25,10 @@ def noisy_labels(examples: Examples, *, label_noise: float, num_classes: int, se
     Raises:
         UserError: a share outside [0, 1].
     """
-    if isinstance(label_noise, bool) or not isinstance(label_noise, int | float) or not 0 <= label_noise <= 1:
-        raise UserError(f"teacher.quality.label_noise = {label_noise!r}: a share from 0 to 1 is needed")
     if num_classes < 2:
         raise UserError("teacher.quality.name = 'label_noise': with one class there is no other label")
-    draws = generator("teacher", "labels", seed)
-    rows = torch.randperm(len(examples), generator=draws)[: round(label_noise * len(examples))]
-    steps = torch.randint(1, num_classes, (len(examples),), generator=draws)
-    labels = examples.labels.clone()
-    labels[rows] = (labels[rows] + steps[rows]) % num_classes
-    return Examples(examples.inputs, labels, examples.index)
+    draws, key = generator("teacher", "labels", seed), "teacher.quality.label_noise"
+    return with_wrong_labels(examples, share=label_noise, num_classes=num_classes, draws=draws, key=key)
 
 
 def shifted(
