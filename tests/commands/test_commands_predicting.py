@@ -88,3 +88,13 @@ def test_predictions_stay_as_they_were_first_planned():
     assert kept_predictions({"predictions": {"x": one}}, {})["predictions"]["x"] == {**one, "added_later": True}
     assert kept_predictions({}, before)["predictions"] == {"x": one}
     assert changed_predictions({"predictions": {"x": one}}, {}) == ["x"]
+
+
+def test_a_report_of_all_studies_lists_the_findings(desk, kdlab):
+    assert desk("study.name=finding/F16").code == 0
+    said = kdlab("report")
+    assert "reports/finding/README.md" in said.out.split()
+    text = (kdlab.here / "reports" / "finding" / "README.md").read_text()
+    assert "[F16](F16/README.md) | It is worse. | A paper |" in text
+    assert "not run: `kdlab sweep finding/F24`" in text
+    assert "1 have been run" in text
