@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from kdlab.reporting.aggregate import summarize
 from kdlab.reporting.matrix import matrix_of
 from kdlab.reporting.matrix_figure import draw_matrix, look_of, texts_of
 from kdlab.reporting.matrix_table import matrix_table
+from kdlab.reporting.page.page import page_text
 from kdlab.reporting.table import csv_text
 
 GAIN = {
@@ -141,3 +143,17 @@ def test_a_reader_sees_what_is_shown_what_is_nothing_and_what_is_not_decided(tmp
     assert files[0].stat().st_size > 10_000
     assert "hatched" in caption
     assert draw_matrix(summarize(synthetic.arms(seeds=3)), "mnist1d", tmp_path, "none") is None
+
+
+def test_the_page_has_the_matrix_as_plain_html_and_nothing_of_it_where_there_is_none():
+    page = page_text(summarize(study()))
+    (section,) = re.findall(r'<section class="matrix".*?</section>', page, re.DOTALL)
+    assert section.count("<tr>") == 3
+    assert "80 %" in section
+    assert "several teachers" in section
+    assert "another rate<br>(control)" in section
+    assert "harms more" in section, "the verdict stands in the title of a cell"
+    assert "script" not in section
+    plain = page_text(summarize(synthetic.arms(seeds=3)))
+    assert 'class="matrix"' not in plain
+    assert ".matrix" not in plain

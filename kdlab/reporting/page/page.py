@@ -17,6 +17,7 @@ from typing import Any
 from kdlab.keys import sesoi_of
 from kdlab.reporting.aggregate import ResultRow, Summary
 from kdlab.reporting.page.data import payload
+from kdlab.reporting.page.matrix import matrix_html
 from kdlab.reporting.page.predictions import predictions_html
 from kdlab.reporting.readme import methods, sentences
 from kdlab.reporting.table import show, show_difference
@@ -56,8 +57,8 @@ SCRIPTS = (
 def page_text(summary: Summary) -> str:
     """The page of a study."""
     script = "\n".join([assets.script(), *(_read(name) for name in SCRIPTS)])
-    predicted = predictions_html(summary)
-    style = assets.style() + _read("page.css") + (_read("predictions.css") if predicted else "")
+    sections = {"predictions.css": predictions_html(summary), "matrix.css": matrix_html(summary)}
+    style = assets.style() + _read("page.css") + "".join(_read(name) for name, text in sections.items() if text)
     library = assets.echarts()
     policy = [
         "default-src 'none'",
@@ -73,7 +74,7 @@ def page_text(summary: Summary) -> str:
         "title": html.escape(str(summary.header.get("name") or "study")),
         "notice": assets.ECHARTS_NOTICE,
         "style": style,
-        "head": _head(summary) + (f"\n{predicted}" if predicted else ""),
+        "head": _head(summary) + "".join(f"\n{text}" for text in sections.values() if text),
         "foot": _foot(summary),
         "payload": pack(json.dumps(payload(summary), separators=(",", ":"), ensure_ascii=False, allow_nan=False)),
         "library": _library(),
