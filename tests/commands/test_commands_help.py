@@ -3,6 +3,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from kdlab.commands.help import COMMANDS
 from kdlab.commands.places import names_under, resource
@@ -55,11 +56,8 @@ def test_every_command_has_a_page_that_fits(kdlab, name):
 def test_the_sweep_page_lists_every_sweep_with_its_question(kdlab):
     page = " ".join(kdlab("sweep", "--help").out.split())
     for name in names_under(resource("sweeps")):
-        question = next(
-            line.split("question:")[1].strip()
-            for line in (resource("sweeps") / f"{name}.yaml").read_text().splitlines()
-            if line.strip().startswith("question:")
-        )
+        content = yaml.safe_load((resource("sweeps") / f"{name}.yaml").read_text())
+        question = " ".join(content["study"]["question"].split())
         assert f"{name} {question}" in page
 
 
