@@ -12,6 +12,7 @@ from kdlab.collector import collector_off
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
+from kdlab.reporting.diagnosis.pages import diagnosis_pages
 from kdlab.reporting.page.page import page_text
 from kdlab.reporting.readme import readme_text
 from kdlab.reporting.table import Table, csv_text, latex, markdown, show, show_difference
@@ -59,7 +60,9 @@ def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -
         for figure in draw_figures(summary, folder / "figures"):
             files += figure.files
             drawn.append((f"figures/{figure.files[0].name}", figure.caption))
-    write_text(folder / "README.md", readme_text(summary, tables, drawn))
+    diagnosis = diagnosis_pages(folder, figures=figures)
+    files += diagnosis.files
+    write_text(folder / "README.md", readme_text(summary, tables, drawn, more=diagnosis.text))
     write_text(folder / PAGE, page_text(summary))
     files += [folder / "README.md", folder / PAGE]
     _remove_stale(folder, set(files))
