@@ -190,7 +190,7 @@ RUN is the path of a run folder, a run id, or a unique prefix of one. Train and 
   kdlab diagnose 3fa1 --deploy shift:0.5    data.shift at that severity; --deploy pool: the pool as it is
 
 The six failures, in the order in which the first that fires names the run: quantised_teacher, weak_teacher,
-miscalibrated_teacher, domain_shift, over_regularised_student, student_too_small. The fix is what the failure x fix
+teacher_miscalibrated, domain_shift, over_regularised, student_too_small. The fix is what the failure x fix
 matrix supports (report.root). STUDY diagnoses its students one by one and writes diagnoses.jsonl beside its report,
 in which a study of planted failures shows how often the diagnosis is right: kdlab report STUDY."""
 

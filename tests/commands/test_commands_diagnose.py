@@ -7,7 +7,7 @@ import pytest
 
 QUICK = ("training.steps=12", "student.dropout=0.2")
 MINE = ("allow_targets=[tiny_data.*]",)
-NO_OPTIMUM = "miscalibrated_teacher"  # a teacher that is no better than guessing has no fitted temperature
+NO_OPTIMUM = "teacher_miscalibrated"  # a teacher that is no better than guessing has no fitted temperature
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_study_of_planted_failures_is_diagnosed_and_reported(kdlab, tmp_path):
         "# @package _global_\n"
         "defaults:\n  - override /data: tiny\n"
         "study:\n  arms:\n"
-        "    planted_miscalibrated_teacher_20: [teacher/quality=overconfident, teacher.quality.scale=20]\n"
+        "    planted_teacher_miscalibrated_20: [teacher/quality=overconfident, teacher.quality.scale=20]\n"
         "    planted_domain_shift_9: []\n"
         "    healthy_recipe: []\n"
         "training: {steps: 90, optimizer: {lr: 0.05}}\n"

@@ -11,7 +11,7 @@ from kdlab.records.record import RunRecord
 from kdlab.saying import say
 
 FIRED: Mapping[bool | None, str] = {True: "FIRES", False: "no", None: "?"}
-_IN_LOGARITHMS = "miscalibrated_teacher"
+_IN_LOGARITHMS = "teacher_miscalibrated"
 
 
 def show_run(record: RunRecord, told: Diagnosis, advised: Mapping[str, Advice]) -> None:

@@ -12,9 +12,9 @@ REPAIRS = "repairs"
 CONFIRMING = {
     "quantised_teacher": "teach with the trained parent in its place",
     "weak_teacher": "lower alpha, or train the teacher longer",
-    "miscalibrated_teacher": "scale the teacher's logits by 1 / T* (teacher/quality=calibrated)",
+    "teacher_miscalibrated": "scale the teacher's logits by 1 / T* (teacher/quality=calibrated)",
     "domain_shift": "add unlabelled inputs from the deployment to the transfer set",
-    "over_regularised_student": "take dropout, weight decay and label smoothing away, as the probe does",
+    "over_regularised": "take dropout, weight decay and label smoothing away, as the probe does",
     "student_too_small": "a wider student, as the probe; lower T where it may not grow",
 }
 """What the decision table names as the intervention that confirms each failure."""

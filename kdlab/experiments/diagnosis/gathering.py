@@ -157,7 +157,7 @@ class _Gathered:
         told = self.subject.record.teacher or {}
         metrics = told.get("metrics")
         if metrics is None:
-            rules = ("quantised_teacher", "weak_teacher", "miscalibrated_teacher", "student_too_small")
+            rules = ("quantised_teacher", "weak_teacher", "teacher_miscalibrated", "student_too_small")
             self.applies |= dict.fromkeys(rules, NO_NETWORK)
             return
         self.values |= {
@@ -204,7 +204,7 @@ class _Gathered:
             self._keep(name, record)
             self._pair("student_validation", name)
         if UNREGULARISED in self.subject.cannot:
-            self.applies["over_regularised_student"] = self.subject.cannot[UNREGULARISED]
+            self.applies["over_regularised"] = self.subject.cannot[UNREGULARISED]
         if "teacher_validation" in self.kept:
             self._pair("teacher_validation", "scratch_validation")
 

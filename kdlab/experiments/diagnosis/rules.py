@@ -118,7 +118,7 @@ def weak_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> Findin
     return _finding("weak_teacher", found, [behind, ahead], every=False)
 
 
-def miscalibrated_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+def teacher_miscalibrated(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
     """The teacher's fitted temperature is far from 1: ``|ln T*| > ln 2.5``. Above 1 it is over-confident."""
     temperature, threshold = found.fitted_temperature, math.log(limits.temperature)
     what = "|ln T*|, T* the temperature that fits the teacher to the validation labels"
@@ -127,7 +127,7 @@ def miscalibrated_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) 
     else:
         estimate = Estimate(abs(math.log(temperature)), found.log_temperature_error)
         seen = Evidence(what, estimate, ">", threshold, estimate.value > threshold)
-    finding = _finding("miscalibrated_teacher", found, [seen], every=True)
+    finding = _finding("teacher_miscalibrated", found, [seen], every=True)
     if temperature is None or not finding.fired:
         return finding
     return finding._replace(note=f"T* = {temperature:.3g}: {'over' if temperature > 1 else 'under'}-confident")
@@ -157,7 +157,7 @@ def _which_shift(found: Measurements, limits: Thresholds) -> str:
     return f"{told}: {'a new domain' if lost.value > limits.deployment_drop else 'the transfer set is too narrow'}"
 
 
-def over_regularised_student(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+def over_regularised(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
     """Without regularisation the student is better on train and on validation."""
     train = _compared(
         "training accuracy without regularisation minus that of the student",
@@ -171,7 +171,7 @@ def over_regularised_student(found: Measurements, limits: Thresholds = THRESHOLD
         ("unregularised_validation", "student_validation"),
         errors=limits.unregularised_errors,
     )
-    return _finding("over_regularised_student", found, [train, validation], every=True)
+    return _finding("over_regularised", found, [train, validation], every=True)
 
 
 def student_too_small(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
@@ -204,9 +204,9 @@ def _agreement(found: Measurements, threshold: float) -> Evidence:
 RULES: tuple[Callable[[Measurements, Thresholds], Finding], ...] = (
     quantised_teacher,
     weak_teacher,
-    miscalibrated_teacher,
+    teacher_miscalibrated,
     domain_shift,
-    over_regularised_student,
+    over_regularised,
     student_too_small,
 )
 """In the order of the decision table: the first that fires names the run."""

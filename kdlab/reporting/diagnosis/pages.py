@@ -86,8 +86,7 @@ def _text(
         confused,
         f"### Detection by severity, {len(cases)} diagnosed runs\n",
         "All seen: every planted failure fired. Named first: one of them is the primary diagnosis. Effect: points "
-        "against the healthy recipe; to scratch: points against the scratch twins, which is the harm that the diagnosis itself "
-        "can see.\n",
+        "against the healthy recipe. To scratch: points against the scratch twins, the harm that the diagnosis can see.\n",
         drawn[1],
         detected,
         "### False alarms on healthy recipes\n",

@@ -10,9 +10,9 @@ PLANTED, HEALTHY, AND = "planted_", "healthy_", "_and_"
 FAILURES = (
     "quantised_teacher",
     "weak_teacher",
-    "miscalibrated_teacher",
+    "teacher_miscalibrated",
     "domain_shift",
-    "over_regularised_student",
+    "over_regularised",
     "student_too_small",
 )
 """In the order of the decision table."""

@@ -10,14 +10,17 @@ from kdlab.experiments.diagnosis import rules as of
 from kdlab.experiments.diagnosis.fixes import CONFIRMING
 from kdlab.reporting.diagnosis.planted import FAILURES
 
-PAIRS = {
-    name: 0.01
-    for name in [
-        ("parent_validation", "teacher_validation"), ("teacher_validation", "scratch_validation"),
-        ("student_validation", "deployed_student"), ("student_validation", "unregularised_validation"),
-        ("student_validation", "wide_validation"), ("student_validation", "scratch_validation"),
-    ]
-}  # fmt: skip
+PAIRS = dict.fromkeys(
+    [
+        ("parent_validation", "teacher_validation"),
+        ("teacher_validation", "scratch_validation"),
+        ("student_validation", "deployed_student"),
+        ("student_validation", "unregularised_validation"),
+        ("student_validation", "wide_validation"),
+        ("student_validation", "scratch_validation"),
+    ],
+    0.01,
+)
 """One point of standard error everywhere, so that thresholds in errors are whole points."""
 HEALTHY = Measurements(
     num_train=10**8, num_validation=2000, num_deployed=2000, student_train=0.9, student_validation=0.62,
@@ -40,14 +43,14 @@ BORDERS = [
     ("quantised_teacher", {"teacher_validation": 0.919}, {"teacher_validation": 0.921}),
     ("weak_teacher", {"teacher_train": 0.849}, {"teacher_train": 0.851}),
     ("weak_teacher", {"scratch_validation": 0.921}, {"scratch_validation": 0.919}),
-    ("miscalibrated_teacher", {"fitted_temperature": THRESHOLDS.temperature * 1.01},
+    ("teacher_miscalibrated", {"fitted_temperature": THRESHOLDS.temperature * 1.01},
      {"fitted_temperature": THRESHOLDS.temperature * 0.99}),
-    ("miscalibrated_teacher", {"fitted_temperature": 0.99 / THRESHOLDS.temperature},
+    ("teacher_miscalibrated", {"fitted_temperature": 0.99 / THRESHOLDS.temperature},
      {"fitted_temperature": 1.01 / THRESHOLDS.temperature}),
     ("domain_shift", {"deployed_student": 0.569}, {"deployed_student": 0.571}),
-    ("over_regularised_student", {"unregularised_train": 0.951, "unregularised_validation": 0.65},
+    ("over_regularised", {"unregularised_train": 0.951, "unregularised_validation": 0.65},
      {"unregularised_train": 0.949, "unregularised_validation": 0.65}),
-    ("over_regularised_student", {"unregularised_train": 0.96, "unregularised_validation": 0.641},
+    ("over_regularised", {"unregularised_train": 0.96, "unregularised_validation": 0.641},
      {"unregularised_train": 0.96, "unregularised_validation": 0.639}),
 ]  # fmt: skip
 
@@ -97,17 +100,17 @@ def test_a_rule_that_lacks_a_measurement_says_what_would_measure_it():
     told = diagnose(found)
     assert told.fired == ()
     assert told.undecided == (
-        "weak_teacher", "miscalibrated_teacher", "domain_shift", "over_regularised_student", "student_too_small"
+        "weak_teacher", "teacher_miscalibrated", "domain_shift", "over_regularised", "student_too_small"
     )  # fmt: skip
     assert told.needs == ("scratch", "unregularised", "wide")
     notes = {finding.rule: finding.note for finding in told.findings}
-    assert notes["miscalibrated_teacher"] == "cannot tell: nothing was kept"
+    assert notes["teacher_miscalibrated"] == "cannot tell: nothing was kept"
     assert "there is no wide one" in notes["student_too_small"]
 
 
 def test_what_decides_needs_nothing_else():
     """Of two conditions that must both hold one is false already; of two that may hold one does."""
-    assert of.over_regularised_student(healthy(unregularised_train=0.9, unregularised_validation=None)).fired is False
+    assert of.over_regularised(healthy(unregularised_train=0.9, unregularised_validation=None)).fired is False
     assert of.weak_teacher(healthy(teacher_train=0.5, teacher_validation=None)).fired is True
 
 
@@ -134,7 +137,7 @@ def test_the_first_of_the_table_names_the_run_and_all_that_fire_are_told():
     )
     told = diagnose(found)
     assert told.primary == "quantised_teacher"
-    assert set(told.fired) == set(FAILURES) - {"over_regularised_student"}
+    assert set(told.fired) == set(FAILURES) - {"over_regularised"}
     assert list(told.fired) == [name for name in FAILURES if name in told.fired]
 
 
@@ -151,7 +154,7 @@ def test_harm_is_told_beside_the_cause_and_may_have_none(scratch, word, primary)
 
 def test_a_cause_without_harm_is_told_as_both():
     told = diagnose(healthy(fitted_temperature=0.1))
-    assert (told.primary, told.harm[0].word) == ("miscalibrated_teacher", "gain")
+    assert (told.primary, told.harm[0].word) == ("teacher_miscalibrated", "gain")
 
 
 def test_harm_against_a_uniform_teacher_stands_beside():
@@ -165,7 +168,7 @@ def test_harm_that_cannot_be_measured_says_so():
 
 
 def test_the_temperature_is_told_with_its_direction_and_its_interval():
-    finding = of.miscalibrated_teacher(healthy(fitted_temperature=0.1, log_temperature_error=0.05))
+    finding = of.teacher_miscalibrated(healthy(fitted_temperature=0.1, log_temperature_error=0.05))
     assert finding.note == "T* = 0.1: under-confident"
     (seen,) = finding.evidence
     assert seen.estimate.value == pytest.approx(math.log(10))
