@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from kdlab.reporting.intervals import Interval
 
 NOTHING = "–"
-TEXT_COLUMNS = {"Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"}
+TEXT_COLUMNS = {
+    *("Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"),
+    *("Planted", "Severity", "Recipe", "What fired"),
+}
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,12 @@ class Thresholds:
     teacher_behind: float = 0.10
     teacher_ahead_errors: float = 3.0
     temperature: float = 2.5
-    deployment_drop: float = 0.05
+    deployment_drop: float = 0.03
     deployment_errors: float = 3.0
     unregularised_train: float = 0.05
-    unregularised_errors: float = 2.0
+    unregularised_errors: float = 1.0
     agreement_low: float = 0.60
-    agreement_high: float = 0.80
+    agreement_high: float = 0.75
     wide_agreement: float = 0.05
     wide_errors: float = 2.0
 
@@ -134,7 +134,7 @@ def teacher_miscalibrated(found: Measurements, limits: Thresholds = THRESHOLDS) 
 
 
 def domain_shift(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
-    """The student is worse where it is deployed: ``validation - deployed > max(5 points, 3 SE)``.
+    """The student is worse where it is deployed: ``validation - deployed > max(3 points, 3 SE)``.
 
     A sample without labels has no accuracy; there the agreement with the teacher is looked at by the same measure.
     """

@@ -1,12 +1,13 @@
 """Planted failures: a study says by the names of its arms what was planted, so that a diagnosis can be held to it.
 
 ``planted_FAILURE_SEVERITY`` plants one, ``planted_FAILURE_SEVERITY_and_FAILURE_SEVERITY`` a pair; ``healthy_RECIPE``
-plants nothing. A domain shift trains nothing: its severity is that of the deployment sample.
+plants nothing. ``_at_RECIPE`` behind a planted one says which healthy arm has its recipe; without it that is
+``healthy_recipe``. A domain shift trains nothing: its severity is that of the deployment sample.
 """
 
 from typing import NamedTuple
 
-PLANTED, HEALTHY, AND = "planted_", "healthy_", "_and_"
+PLANTED, HEALTHY, AND, AT = "planted_", "healthy_", "_and_", "_at_"
 FAILURES = (
     "quantised_teacher",
     "weak_teacher",
@@ -18,8 +19,8 @@ FAILURES = (
 """In the order of the decision table."""
 SHIFT = "domain_shift"
 NONE = "none"
-REFERENCE = "healthy_recipe"
-"""The arm that the others are compared with."""
+USUAL = "recipe"
+"""The recipe of a planted arm that names none."""
 
 
 class Planted(NamedTuple):
@@ -27,11 +28,11 @@ class Planted(NamedTuple):
 
     Args:
         failures: (failure, severity as it is named); empty for a healthy arm.
-        recipe: of a healthy arm, its name.
+        recipe: the healthy arm of the same recipe, or this arm's own.
     """
 
     failures: tuple[tuple[str, str], ...]
-    recipe: str = ""
+    recipe: str = USUAL
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,10 +57,11 @@ def planted_in(arm: str | None) -> Planted | None:
         return None
     if arm.startswith(HEALTHY):
         return Planted((), arm.removeprefix(HEALTHY))
+    told, _, recipe = arm.removeprefix(PLANTED).partition(AT)
     found = []
-    for part in arm.removeprefix(PLANTED).split(AND):
+    for part in told.split(AND):
         name = next((failure for failure in FAILURES if part.startswith(f"{failure}_")), None)
         if name is None:
             return None
         found.append((name, part.removeprefix(f"{name}_")))
-    return Planted(tuple(found))
+    return Planted(tuple(found), recipe or USUAL)

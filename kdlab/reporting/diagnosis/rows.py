@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.errors import UserError
-from kdlab.reporting.diagnosis.planted import REFERENCE, SHIFT, Planted, planted_in
+from kdlab.reporting.diagnosis.planted import SHIFT, Planted, planted_in
 
 DIAGNOSES = "diagnoses.jsonl"
 
@@ -82,14 +82,18 @@ def by_arm(cases: Iterable[Case]) -> dict[str, list[Case]]:
 
 
 def effects(cases: Sequence[Case]) -> dict[str, float]:
-    """Arm -> mean effect of what it plants: accuracy minus that of the healthy recipe of the same seed.
+    """Arm -> mean effect of what it plants: accuracy minus that of the healthy arm of its recipe, same seed.
 
     Where a shift is planted, its accuracy is that on the shifted sample. Arms without a healthy partner are left out.
     """
-    healthy = {case.seed: case.measured["student_validation"] for case in cases if case.arm == REFERENCE}
+    healthy = {
+        (case.planted.recipe, case.seed): case.measured["student_validation"]
+        for case in cases
+        if not case.planted.names
+    }
     found = {}
     for arm, mine in by_arm(cases).items():
-        pairs = [(case.accuracy, healthy.get(case.seed)) for case in mine]
+        pairs = [(case.accuracy, healthy.get((case.planted.recipe, case.seed))) for case in mine]
         known = [own - other for own, other in pairs if own is not None and other is not None]
         if known:
             found[arm] = statistics.fmean(known)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kdlab.reporting.diagnosis.planted import FAILURES, NONE
+from kdlab.reporting.diagnosis.planted import FAILURES, NONE, USUAL, Planted
 from kdlab.reporting.diagnosis.rows import Case
 
 CLASSES = (*FAILURES, NONE)
@@ -117,6 +117,11 @@ class Detection(NamedTuple):
     first: Share
 
 
+def _severity(planted: Planted) -> str:
+    told = " + ".join(severity.replace("_", " ") for _, severity in planted.failures)
+    return told if planted.recipe == USUAL else f"{told} at {planted.recipe.replace('_', ' ')}"
+
+
 def detections(arms: Mapping[str, Sequence[Case]], effects: Mapping[str, float]) -> list[Detection]:
     """Every planted arm, in the order of the study."""
     found = []
@@ -129,7 +134,7 @@ def detections(arms: Mapping[str, Sequence[Case]], effects: Mapping[str, float])
             Detection(
                 arm,
                 planted.names,
-                " + ".join(severity.replace("_", " ") for _, severity in planted.failures),
+                _severity(planted),
                 effects.get(arm),
                 sum(harms) / len(harms) if harms else None,
                 share(sum(set(planted.names) <= set(case.fired) for case in cases), len(cases)),

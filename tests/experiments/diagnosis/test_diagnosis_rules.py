@@ -47,11 +47,11 @@ BORDERS = [
      {"fitted_temperature": THRESHOLDS.temperature * 0.99}),
     ("teacher_miscalibrated", {"fitted_temperature": 0.99 / THRESHOLDS.temperature},
      {"fitted_temperature": 1.01 / THRESHOLDS.temperature}),
-    ("domain_shift", {"deployed_student": 0.569}, {"deployed_student": 0.571}),
+    ("domain_shift", {"deployed_student": 0.589}, {"deployed_student": 0.591}),
     ("over_regularised", {"unregularised_train": 0.951, "unregularised_validation": 0.65},
      {"unregularised_train": 0.949, "unregularised_validation": 0.65}),
-    ("over_regularised", {"unregularised_train": 0.96, "unregularised_validation": 0.641},
-     {"unregularised_train": 0.96, "unregularised_validation": 0.639}),
+    ("over_regularised", {"unregularised_train": 0.96, "unregularised_validation": 0.631},
+     {"unregularised_train": 0.96, "unregularised_validation": 0.629}),
 ]  # fmt: skip
 
 

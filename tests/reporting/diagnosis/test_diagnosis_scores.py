@@ -34,13 +34,14 @@ def line(arm, seed, primary="none", fired=(), *, accuracy=0.6, deployed=0.6, har
 WEAK, SMALL, SHIFT = "weak_teacher", "student_too_small", "domain_shift"
 LINES = [
     *(line("healthy_recipe", seed) for seed in (1, 2)),
-    line("healthy_T4", 1, SMALL, [SMALL]), line("healthy_T4", 2, "unexplained"),
+    line("healthy_T4", 1, SMALL, [SMALL], accuracy=0.6), line("healthy_T4", 2, "unexplained", accuracy=0.62),
     line("planted_weak_teacher_10", 1, WEAK, [WEAK], accuracy=0.5), line("planted_weak_teacher_10", 2, accuracy=0.55),
     line("planted_weak_teacher_100", 1, accuracy=0.61), line("planted_weak_teacher_100", 2, accuracy=0.6),
     *(line("planted_domain_shift_1", seed, SHIFT, [SHIFT], deployed=0.2) for seed in (1, 2)),
     line("planted_weak_teacher_10_and_student_too_small_4", 1, WEAK, [WEAK, SMALL], accuracy=0.3),
     line("planted_weak_teacher_10_and_student_too_small_4", 2, SMALL, [SMALL], accuracy=0.3),
     line("standard", 1),
+    *(line("planted_weak_teacher_10_at_T4", seed, accuracy=0.59 + seed / 100) for seed in (1, 2)),
 ]  # fmt: skip
 
 
@@ -62,6 +63,8 @@ def test_arms_say_what_they_plant():
     assert (pair.names, pair.deployment) == (("weak_teacher", "domain_shift"), "shift:0.3")
     assert planted_in("planted_weak_teacher_10").deployment == "pool"
     assert planted_in("planted_bad_luck_3") is None
+    told = planted_in("planted_weak_teacher_10_at_T4")
+    assert (told.failures, told.recipe) == ((("weak_teacher", "10"),), "T4")
     assert planted_in(None) is None
 
 
@@ -75,6 +78,7 @@ def test_the_effect_is_paired_with_the_healthy_recipe_of_the_seed(cases):
     found = effects(cases)
     assert found["healthy_recipe"] == 0
     assert found["planted_weak_teacher_10"] == pytest.approx((-0.1 - 0.05) / 2)
+    assert found["planted_weak_teacher_10_at_T4"] == pytest.approx((0 - 0.01) / 2)
     assert found["planted_domain_shift_1"] == pytest.approx(-0.4)
     assert found["planted_weak_teacher_10_and_student_too_small_4"] == pytest.approx(-0.3)
 
