@@ -91,7 +91,7 @@ class Finding(NamedTuple):
 def quantised_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
     """The teacher is a transformation that lost accuracy: ``parent - teacher > max(2 points, 3 SE)``."""
     drop = _compared(
-        "validation accuracy of the parent minus that of the teacher",
+        "validation accuracy, parent minus teacher",
         found,
         ("parent_validation", "teacher_validation"),
         least=limits.parent_drop,
@@ -103,13 +103,13 @@ def quantised_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> F
 def weak_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
     """The teacher is worse than the scratch student where it teaches, or hardly better on validation."""
     behind = _compared(
-        "training accuracy of the scratch student minus that of the teacher",
+        "training accuracy, scratch student minus teacher",
         found,
         ("scratch_train", "teacher_train"),
         least=limits.teacher_behind,
     )
     ahead = _compared(
-        "validation accuracy of the teacher minus that of the scratch student",
+        "validation accuracy, teacher minus scratch student",
         found,
         ("teacher_validation", "scratch_validation"),
         errors=limits.teacher_ahead_errors,
@@ -121,7 +121,7 @@ def weak_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> Findin
 def teacher_miscalibrated(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
     """The teacher's fitted temperature is far from 1: ``|ln T*| > ln 2.5``. Above 1 it is over-confident."""
     temperature, threshold = found.fitted_temperature, math.log(limits.temperature)
-    what = "|ln T*|, T* the temperature that fits the teacher to the validation labels"
+    what = "|ln T*|, the teacher's fitted temperature"
     if temperature is None:
         seen = Evidence(what, None, ">", threshold, None, "fitted_temperature")
     else:
@@ -139,10 +139,10 @@ def domain_shift(found: Measurements, limits: Thresholds = THRESHOLDS) -> Findin
     A sample without labels has no accuracy; there the agreement with the teacher is looked at by the same measure.
     """
     names = ("student_validation", "deployed_student")
-    what = "accuracy of the student on validation minus that on the deployment sample"
+    what = "accuracy, validation minus deployment sample"
     if found.deployed_student is None and found.deployed_agreement is not None:
         names = ("validation_agreement", "deployed_agreement")
-        what = "agreement of student and teacher on validation minus that on the deployment sample"
+        what = "agreement, validation minus deployment sample"
     drop = _compared(what, found, names, least=limits.deployment_drop, errors=limits.deployment_errors)
     finding = _finding("domain_shift", found, [drop], every=True)
     return finding._replace(note=_which_shift(found, limits)) if finding.fired else finding
@@ -160,13 +160,13 @@ def _which_shift(found: Measurements, limits: Thresholds) -> str:
 def over_regularised(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
     """Without regularisation the student is better on train and on validation."""
     train = _compared(
-        "training accuracy without regularisation minus that of the student",
+        "training accuracy, without regularisation minus student",
         found,
         ("unregularised_train", "student_train"),
         least=limits.unregularised_train,
     )
     validation = _compared(
-        "validation accuracy without regularisation minus that of the student",
+        "validation accuracy, without regularisation minus student",
         found,
         ("unregularised_validation", "student_validation"),
         errors=limits.unregularised_errors,
@@ -180,13 +180,13 @@ def student_too_small(found: Measurements, limits: Thresholds = THRESHOLDS) -> F
     if low.holds or high.holds is not True:
         return _finding("student_too_small", found, [low if low.holds else high], every=True)
     follows = _compared(
-        "agreement of a student of four times the width minus that of the student",
+        "agreement on train, four times the width minus student",
         found,
         ("wide_agreement", "agreement"),
         least=limits.wide_agreement,
     )
     gains = _compared(
-        "validation accuracy of a student of four times the width minus that of the student",
+        "validation accuracy, four times the width minus student",
         found,
         ("wide_validation", "student_validation"),
         errors=limits.wide_errors,
@@ -196,7 +196,7 @@ def student_too_small(found: Measurements, limits: Thresholds = THRESHOLDS) -> F
 
 def _agreement(found: Measurements, threshold: float) -> Evidence:
     estimate = found.share("agreement")
-    what = "share of training examples on which student and teacher agree"
+    what = "agreement with the teacher on train"
     holds = None if estimate is None else estimate.value < threshold
     return Evidence(what, estimate, "<", threshold, holds, "agreement" if estimate is None else None)
 
