@@ -54,6 +54,7 @@ def test_what_cannot_be_diagnosed_is_told_with_what_is_there(kdlab, student):
         assert said.code == 2
         assert words in said.err
         assert student in said.err
+    assert kdlab("diagnose", f"runs/{student}", "store.root=elsewhere", *MINE).code == 0
     assert "no run 'zz'" in kdlab("diagnose", "zz").err
     assert "a study is needed" in kdlab("diagnose").err
     assert "--deploy needs a slice" in kdlab("diagnose", student, "--deploy").err
@@ -102,7 +103,7 @@ def test_a_study_of_planted_failures_is_diagnosed_and_reported(kdlab, tmp_path):
     assert (folder / "figures" / "diagnosis_confusion.png").is_file()
     assert kdlab("report", "planted", "store.root=nowhere").code == 0
     assert {path: path.read_bytes() for path in before} == before
-    assert "is for one run" in kdlab("diagnose", "planted", "--deploy", "loud").err
+    assert "are for one run" in kdlab("diagnose", "planted", "--deploy", "loud").err
 
 
 def test_a_study_without_a_distilled_student_is_told(kdlab):

@@ -23,7 +23,7 @@ PROBE, DEPLOY, JSON = "--probe", "--deploy", "--json"
 
 def diagnose(words: list[str]) -> int:
     """``kdlab diagnose RUN|STUDY [--probe] [--deploy WHERE] [--json] [key=value ...]``."""
-    from kdlab.commands.jobs import apply_threads, lab_of, open_lab
+    from kdlab.commands.jobs import apply_threads
 
     rest, deploy = value_of(words, DEPLOY, command="diagnose", what="a slice, shift:SEVERITY, pool or a .npz file")
     asked = parse(rest, command="diagnose", flags=(PROBE, JSON))
@@ -31,13 +31,21 @@ def diagnose(words: list[str]) -> int:
         raise UserError("diagnose: a path, a run id, a unique prefix of one, or a study is needed")
     here = settings(asked.overrides, command="diagnose", reads=READS)
     apply_threads(here)
-    lab = open_lab(here) if PROBE in asked.flags else lab_of(here)
-    name = asked.names[0]
-    if _is_study(name, lab.store):
-        if deploy is not None or JSON in asked.flags:
-            raise UserError(f"diagnose {name}: {DEPLOY} and {JSON} are for one run, {name} is a study")
-        return _of_study(name, lab, here, probe=PROBE in asked.flags)
-    return _of_run(name, lab, here, probe=PROBE in asked.flags, deploy=deploy, as_json=JSON in asked.flags)
+    name, probe, store = asked.names[0], PROBE in asked.flags, Store(Path(here.store.root), say=say)
+    if not _is_study(name, store):
+        return _of_run(store.resolve(name), here, probe=probe, deploy=deploy, as_json=JSON in asked.flags)
+    if deploy is not None or JSON in asked.flags:
+        raise UserError(f"diagnose {name}: {DEPLOY} and {JSON} are for one run, {name} is a study")
+    from kdlab.commands.diagnosis.study import diagnose_study
+
+    return diagnose_study(name, _lab(here, probe=probe), here, probe=probe)
+
+
+def _lab(here: RunConfig, *, probe: bool) -> "Lab":
+    """The lab of this process; its store is tried by writing only where probes are trained."""
+    from kdlab.commands.jobs import lab_of, open_lab
+
+    return open_lab(here) if probe else lab_of(here)
 
 
 def _is_study(name: str, store: Store) -> bool:
@@ -52,15 +60,18 @@ def subject(record: "RunRecord", lab: "Lab", here: RunConfig) -> "Subject":
     return subject_of(record, lab, allow=here.allow_targets, sections=sections)
 
 
-def _of_run(name: str, lab: "Lab", here: RunConfig, *, probe: bool, deploy: str | None, as_json: bool) -> int:
+def _of_run(folder: Path, here: RunConfig, *, probe: bool, deploy: str | None, as_json: bool) -> int:
     from kdlab.commands.diagnosis.showing import as_plain, show_run
     from kdlab.experiments.diagnosis.fixes import advice
     from kdlab.experiments.diagnosis.probing import diagnosed
 
-    folder = lab.store.resolve(name)
     record = read_record(folder)
     if record is None:
         raise UserError(f"{folder} has no record yet: the run is going on or was killed; run it again")
+    if folder.name != record.run_id:
+        raise UserError(f"{folder} holds run {record.run_id}: give the folder that name, a run is found by it")
+    its_store = here.store.model_copy(update={"root": str(folder.absolute().parent)})
+    lab = _lab(here.model_copy(update={"store": its_store}), probe=probe)
     of_run = subject(record, lab, here)
     if probe:
         train_probes([of_run], lab)
@@ -89,9 +100,3 @@ def train_probes(subjects: "Sequence[Subject]", lab: "Lab") -> None:
     failed = [outcome for outcome in ended if isinstance(outcome, Exception)]
     if failed:
         raise UserError(f"{counted(len(failed), 'probe')} failed: {first_line(failed[0])}")
-
-
-def _of_study(name: str, lab: "Lab", here: RunConfig, *, probe: bool) -> int:
-    from kdlab.commands.diagnosis.study import diagnose_study
-
-    return diagnose_study(name, lab, here, probe=probe)

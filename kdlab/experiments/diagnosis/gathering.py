@@ -16,10 +16,11 @@ from kdlab.experiments.diagnosis.probes import SCRATCH, UNIFORM, UNREGULARISED, 
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.plan import plan
 from kdlab.experiments.planned import Plan
-from kdlab.experiments.teachers import obtain_teacher
+from kdlab.experiments.teachers import teach
 from kdlab.outputs import Predictions
 from kdlab.records.record import RunRecord
 from kdlab.schema.config import RunConfig
+from kdlab.teachers import Teacher
 from kdlab.tempering import fit_temperature
 
 NEEDS_PROBE = "--probe trains it"
@@ -223,16 +224,25 @@ class _Gathered:
             self.values["deployed_student"] = float((top == labels).mean())
             self.kept["deployed_student"] = said
             self._pair("student_validation", "deployed_student")
-        planned = plan(subject.config, subject.record.overrides).teacher
-        if planned is None or self.values.get("teacher_validation") is None:
+        teacher = self._provider()
+        if teacher is None:
+            self.lack(("deployed_teacher", "deployed_agreement"), "its teacher is not in this store")
             return
-        taught = obtain_teacher(planned, lab)
-        theirs = predicted(taught.provider, examples, subject.config)
+        theirs = predicted(teacher, examples, subject.config)
         self.values["deployed_agreement"] = float((top == theirs.logits.argmax(-1)).mean())
         if is_labelled:
             self.values["deployed_teacher"] = float((theirs.logits.argmax(-1) == labels).mean())
             self.kept["deployed_teacher"] = theirs
             self._pair("teacher_validation", "deployed_teacher")
+
+    def _provider(self) -> Teacher | None:
+        """The teacher, put together from what is finished here; nothing is trained for it."""
+        planned = plan(self.subject.config, self.subject.record.overrides).teacher
+        if planned is None or "teacher_validation" not in self.values:
+            return None
+        records = [self.lab.store.finished(run.run_id) for run in planned.lineage()]
+        known = [record for record in records if record is not None]
+        return teach(planned, known[-1], self.lab).provider if len(known) == len(records) else None
 
     def _keep(self, name: str, record: RunRecord) -> Predictions | None:
         """What a run said on validation, where that was kept."""

@@ -81,12 +81,14 @@ def _text(
         "## Diagnosis\n",
         *_headline(cases, scored),
         f"Counted are healthy runs and single failures whose arm changes accuracy by more than {100 * HARMFUL:g} "
-        "points against the healthy arm of the same recipe and seeds (on the shifted sample where a shift was planted).\n",
+        "points against the healthy arm of the same recipe and seeds (on the shifted sample where a shift was "
+        "planted).\n",
         drawn[0],
         confused,
         f"### Detection by severity, {len(cases)} diagnosed runs\n",
         "All seen: every planted failure fired. Named first: one of them is the primary diagnosis. Effect: points "
-        "against the healthy arm of its recipe. To scratch: points against the scratch twins, the harm that the diagnosis can see.\n",
+        "against the healthy arm of its recipe. To scratch: points against the scratch twins, the harm that the "
+        "diagnosis can see.\n",
         drawn[1],
         detected,
         "### False alarms on healthy recipes\n",

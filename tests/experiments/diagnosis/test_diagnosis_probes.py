@@ -209,3 +209,14 @@ def test_a_sample_that_is_not_there_is_told_with_what_is(bench, asked, told):
 
     with pytest.raises(UserError, match=told):
         deployment_sample(asked, config(), bench.lab)
+
+
+def test_no_teacher_is_trained_for_a_deployment_sample(bench):
+    import shutil
+
+    record = bench.run()
+    shutil.rmtree(bench.store.folder(record.teacher["id"]))
+    found = gather(subject(record, bench), bench.lab, deploy="loud")
+    assert found.deployed_student is not None
+    assert (found.deployed_teacher, found.deployed_agreement) == (None, None)
+    assert bench.store.finished(record.teacher["id"]) is None
