@@ -38,18 +38,28 @@ def draw_confusion(counts: Mapping[tuple[str, str], int], folder: Path, name: st
 
 
 def draw_detection(found: Sequence[Detection], folder: Path, name: str) -> list[Path]:
-    """Of every failure: the share of runs in which it was seen by severity, and below it the size of its effect."""
-    panels = [failure for failure in FAILURES if any(one.failures == (failure,) for one in found)]
+    """Of every failure, from what gains to what costs most: the share of runs in which it was seen, and its effect."""
+    panels = [
+        sorted((one for one in found if one.failures == (failure,)), key=lambda one: -(one.effect or 0.0))
+        for failure in FAILURES
+    ]
+    panels = [panel for panel in panels if panel]
+    sizes = [max(2, len(panel)) for panel in panels]
     with style():
         figure, grid = new_figure(
-            2.2 * max(2, len(panels)), 4.6, rows=2, columns=len(panels), squeeze=False, sharey="row"
+            1.0 + 0.46 * sum(sizes),
+            4.8,
+            rows=2,
+            columns=len(panels),
+            squeeze=False,
+            sharey="row",
+            width_ratios=sizes,
         )
-        for column, failure in enumerate(panels):
-            mine = sorted((one for one in found if one.failures == (failure,)), key=lambda one: abs(one.effect or 0.0))
-            _draw_shares(grid[0][column], mine, title=words(failure))
-            _draw_effects(grid[1][column], mine)
+        for column, panel in enumerate(panels):
+            _draw_shares(grid[0][column], panel, title=words(panel[0].failures[0]))
+            _draw_effects(grid[1][column], panel)
         grid[0][0].set_ylabel("share of runs")
-        grid[1][0].set_ylabel("|effect| (points)")
+        grid[1][0].set_ylabel("effect on accuracy (points)")
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
         return save(figure, folder, name)
@@ -70,16 +80,14 @@ def _draw_shares(axes: "Axes", mine: Sequence[Detection], *, title: str) -> None
         )
     axes.set_ylim(-0.05, 1.05)
     axes.set_title(title.replace(" ", "\n", 1), fontsize=9)
-    _name_severities(axes, mine)
+    axes.set_xticks(range(len(mine)), [])  # they are named below
+    axes.set_xlim(-0.5, len(mine) - 0.5)
 
 
 def _draw_effects(axes: "Axes", mine: Sequence[Detection]) -> None:
-    known: list[Any] = [0.0 if one.effect is None else 100 * abs(one.effect) for one in mine]
+    known: list[Any] = [0.0 if one.effect is None else 100 * one.effect for one in mine]
     axes.bar(range(len(mine)), known, color=SCRATCH, width=0.6)
-    axes.axhline(100 * HARMFUL, color=STUDENT, lw=0.8, ls="--")
-    _name_severities(axes, mine)
-
-
-def _name_severities(axes: "Axes", mine: Sequence[Detection]) -> None:
-    axes.set_xticks(range(len(mine)), [one.severity.replace(" ", "\n") for one in mine], fontsize=7)
+    for bar in (100 * HARMFUL, -100 * HARMFUL):
+        axes.axhline(bar, color=STUDENT, lw=0.8, ls="--")
+    axes.set_xticks(range(len(mine)), [one.severity for one in mine], fontsize=7, rotation=90)
     axes.set_xlim(-0.5, len(mine) - 0.5)

@@ -79,7 +79,7 @@ def _text(
     confused, detected, healthy = (markdown(table) for table in tables)
     return [
         "## Diagnosis\n",
-        *_headline(cases, scored),
+        *_headline(cases, effect),
         f"Counted are healthy runs and single failures whose arm changes accuracy by more than {100 * HARMFUL:g} "
         "points against the healthy arm of the same recipe and seeds (on the shifted sample where a shift was "
         "planted).\n",
@@ -96,11 +96,15 @@ def _text(
     ]
 
 
-def _headline(cases: Sequence[Case], scored: Sequence[Case]) -> list[str]:
+def _headline(cases: Sequence[Case], effect: Mapping[str, float]) -> list[str]:
     """The two bars, met or not, and the pairs."""
-    score, alarms = macro_f1(confusion(scored)), false_alarms(cases)
-    met = "met" if score >= LEAST_F1 else "not met"
-    lines = [f"- Macro-F1 {score:.3f} over {len(scored)} runs; the bar of {LEAST_F1:g} is {met}."]
+    lines, alarms = [], false_alarms(cases)
+    for costs_alone, told in ((False, "change"), (True, "cost")):
+        scored = counting(cases, effect, costs_alone=costs_alone)
+        score = macro_f1(confusion(scored))
+        met = "met" if score >= LEAST_F1 else "not met"
+        which = f"where failures {told} more than {100 * HARMFUL:g} points ({len(scored)} runs)"
+        lines.append(f"- Macro-F1 {score:.3f} {which}; the bar of {LEAST_F1:g} is {met}.")
     if alarms is not None:
         met = "met" if alarms.value <= MOST_FALSE_ALARMS else "not met"
         told = f"; the bar of {100 * MOST_FALSE_ALARMS:g} % is {met}"

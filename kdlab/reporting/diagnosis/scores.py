@@ -58,9 +58,16 @@ def singles(cases: Sequence[Case]) -> list[Case]:
     return [case for case in cases if len(case.planted.names) < 2]
 
 
-def counting(cases: Sequence[Case], effects: Mapping[str, float]) -> list[Case]:
-    """Those that a score is made of: healthy ones, and single failures whose arm has an effect above 2 points."""
-    return [case for case in singles(cases) if not case.planted.names or abs(effects.get(case.arm, 0.0)) > HARMFUL]
+def counting(cases: Sequence[Case], effects: Mapping[str, float], *, costs_alone: bool = False) -> list[Case]:
+    """Those that a score is made of: healthy ones, and single failures whose arm has an effect above 2 points.
+
+    Args:
+        cases: all of them.
+        effects: arm -> effect.
+        costs_alone: leaves out what is planted and gains more than that.
+    """
+    sizes = {arm: -effect if costs_alone else abs(effect) for arm, effect in effects.items()}
+    return [case for case in singles(cases) if not case.planted.names or sizes.get(case.arm, 0.0) > HARMFUL]
 
 
 def confusion(cases: Sequence[Case]) -> dict[tuple[str, str], int]:
