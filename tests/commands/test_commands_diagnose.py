@@ -47,6 +47,12 @@ def test_probes_are_trained_and_found_the_next_time(kdlab, student):
     assert set(told["fixes"]) == set(told["fired"])
 
 
+def test_json_is_alone_on_stdout_while_probes_are_trained(kdlab, student):
+    said = kdlab("diagnose", student, "--probe", "--json", *MINE, "tracker.mode=disabled")
+    assert json.loads(said.out)["run_id"] == student
+    assert "training" in said.err
+
+
 def test_what_cannot_be_diagnosed_is_told_with_what_is_there(kdlab, student):
     teacher, twin = kdlab.ids("teacher")[0], kdlab.ids("scratch")[0]
     for run_id, words in ((teacher, "is a teacher; its students"), (twin, "is a scratch twin")):

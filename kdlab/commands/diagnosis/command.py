@@ -1,6 +1,8 @@
 """The command: find the run or the study, train the probes that are asked for, diagnose, show."""
 
+import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +76,8 @@ def _of_run(folder: Path, here: RunConfig, *, probe: bool, deploy: str | None, a
     lab = _lab(here.model_copy(update={"store": its_store}), probe=probe)
     of_run = subject(record, lab, here)
     if probe:
-        train_probes([of_run], lab)
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            train_probes([of_run], lab)
     found, told = diagnosed(of_run, lab, deploy=deploy)
     root = Path(here.report.root).expanduser().absolute()
     advised = {rule: advice(rule, report_root=root) for rule in told.fired}

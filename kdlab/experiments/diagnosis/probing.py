@@ -6,7 +6,7 @@ from kdlab.experiments.diagnosis.diagnosing import Diagnosis, diagnose
 from kdlab.experiments.diagnosis.gathering import Subject, gather
 from kdlab.experiments.diagnosis.measurements import Measurements
 from kdlab.experiments.diagnosis.probes import SCRATCH
-from kdlab.experiments.lab import Lab
+from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.preflight import preflight
 from kdlab.experiments.stacks import run_points
 from kdlab.experiments.together import Outcome
@@ -35,6 +35,7 @@ def run_probes(subjects: Sequence[Subject], lab: Lab) -> list[Outcome]:
     ]
     points = list({point.run.run_id: point for point in needed}.values())
     if points:
+        say(f"  training {len(points)} probe{'s' * (len(points) > 1)}, with what they need and is not there")
         preflight([point.run.config for point in points], lab)
     return run_points(points, lab)
 
