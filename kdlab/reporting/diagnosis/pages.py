@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdlab.records.atomic import write_text
-from kdlab.reporting.diagnosis.rows import DIAGNOSES, Case, by_arm, effects, read_cases
+from kdlab.reporting.diagnosis.rows import DIAGNOSES, Case, by_arm, effects, poor_recipes, read_cases
 from kdlab.reporting.diagnosis.scores import (
     HARMFUL,
     LEAST_F1,
@@ -109,6 +109,7 @@ def _headline(cases: Sequence[Case], effect: Mapping[str, float]) -> list[str]:
         met = "met" if alarms.value <= MOST_FALSE_ALARMS else "not met"
         told = f"; the bar of {100 * MOST_FALSE_ALARMS:g} % is {met}"
         lines.append(f"- False alarms on healthy runs: {percent(alarms)}{told}.")
+        lines += _without_poor(cases)
     pairs = [case for case in cases if len(case.planted.names) > 1]
     if pairs:
         first = share(sum(case.primary in case.planted.names for case in pairs), len(pairs))
@@ -117,3 +118,14 @@ def _headline(cases: Sequence[Case], effect: Mapping[str, float]) -> list[str]:
     open_ones = sum(bool(case.undecided) for case in cases)
     lines += [f"- In {open_ones} runs a rule lacked a measurement."] if open_ones else []
     return ["\n".join(lines) + "\n"]
+
+
+def _without_poor(cases: Sequence[Case]) -> list[str]:
+    """The same without recipes that are none to be called healthy; they count above all the same."""
+    poor = poor_recipes(cases, beyond=HARMFUL)
+    rest = false_alarms([case for case in cases if case.arm not in poor])
+    if not poor or rest is None:
+        return []
+    named = ", ".join(sorted(f"`{arm}`" for arm in poor))
+    which = f"{named}, which cost{'s' * (len(poor) == 1)} more than {100 * HARMFUL:g} points against `healthy_recipe`"
+    return [f"- Without {which}: {percent(rest)}."]

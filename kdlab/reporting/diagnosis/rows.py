@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.errors import UserError
-from kdlab.reporting.diagnosis.planted import SHIFT, Planted, planted_in
+from kdlab.reporting.diagnosis.planted import SHIFT, USUAL, Planted, planted_in
 
 DIAGNOSES = "diagnoses.jsonl"
 
@@ -86,15 +86,22 @@ def effects(cases: Sequence[Case]) -> dict[str, float]:
 
     Where a shift is planted, its accuracy is that on the shifted sample. Arms without a healthy partner are left out.
     """
-    healthy = {
-        (case.planted.recipe, case.seed): case.measured["student_validation"]
-        for case in cases
-        if not case.planted.names
-    }
-    found = {}
-    for arm, mine in by_arm(cases).items():
-        pairs = [(case.accuracy, healthy.get((case.planted.recipe, case.seed))) for case in mine]
-        known = [own - other for own, other in pairs if own is not None and other is not None]
-        if known:
-            found[arm] = statistics.fmean(known)
-    return found
+    healthy = {(case.planted.recipe, case.seed): case.accuracy for case in cases if not case.planted.names}
+    return _differences(cases, [healthy.get((case.planted.recipe, case.seed)) for case in cases])
+
+
+def poor_recipes(cases: Sequence[Case], *, beyond: float) -> set[str]:
+    """Healthy arms whose accuracy lies further than this below that of the usual recipe of the same seeds."""
+    healthy = [case for case in cases if not case.planted.names]
+    usual = {case.seed: case.accuracy for case in healthy if case.planted.recipe == USUAL}
+    found = _differences(healthy, [usual.get(case.seed) for case in healthy])
+    return {arm for arm, difference in found.items() if difference < -beyond}
+
+
+def _differences(cases: Sequence[Case], references: Sequence[float | None]) -> dict[str, float]:
+    """Arm -> mean of accuracy minus reference, where both are known."""
+    known: dict[str, list[float]] = {}
+    for case, reference in zip(cases, references, strict=True):
+        if case.accuracy is not None and reference is not None:
+            known.setdefault(case.arm, []).append(case.accuracy - reference)
+    return {arm: statistics.fmean(values) for arm, values in known.items()}

@@ -1,13 +1,14 @@
 """The scores of a diagnosis against scikit-learn, scipy's own tests, and counts by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from kdlab.errors import UserError
 from kdlab.reporting.diagnosis.pages import diagnosis_pages
 from kdlab.reporting.diagnosis.planted import FAILURES, planted_in
-from kdlab.reporting.diagnosis.rows import DIAGNOSES, by_arm, effects, read_cases
+from kdlab.reporting.diagnosis.rows import DIAGNOSES, by_arm, effects, poor_recipes, read_cases
 from kdlab.reporting.diagnosis.scores import (
     CLASSES,
     confusion,
@@ -116,6 +117,15 @@ def test_the_interval_is_exact(hits, total):
 def test_alarms_are_counted_on_healthy_runs_alone(cases):
     assert false_alarms(cases)[:2] == (1, 4)
     assert false_alarms([case for case in cases if case.planted.names]) is None
+
+
+def test_a_recipe_that_costs_too_much_is_told_apart_and_counted(cases):
+    assert poor_recipes(cases, beyond=0.02) == set()
+    worse = [replace(case, measured={**case.measured, "student_validation": 0.57}) for case in cases]
+    mixed = [worse[at] if case.arm == "healthy_T4" else case for at, case in enumerate(cases)]
+    assert poor_recipes(mixed, beyond=0.02) == {"healthy_T4"}
+    assert poor_recipes(mixed, beyond=0.04) == set()
+    assert false_alarms(mixed)[:2] == (1, 4)
 
 
 def test_detection_is_told_arm_by_arm(cases):
