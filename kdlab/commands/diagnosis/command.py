@@ -80,7 +80,8 @@ def _of_run(folder: Path, here: RunConfig, *, probe: bool, deploy: str | None, a
             train_probes([of_run], lab)
     found, told = diagnosed(of_run, lab, deploy=deploy)
     root = Path(here.report.root).expanduser().absolute()
-    advised = {rule: advice(rule, report_root=root) for rule in told.fired}
+    temperature = found.fitted_temperature
+    advised = {rule: advice(rule, report_root=root, fitted_temperature=temperature) for rule in told.fired}
     if as_json:
         say(json.dumps(as_plain(record, found, told, advised), indent=2, allow_nan=False))
     else:

@@ -9,6 +9,15 @@ from kdlab.errors import UserError
 MATRIX = Path("failure_fix_matrix") / "tables" / "matrix.csv"
 COLUMNS = ("failure", "fix", "label", "repaired", "low", "high", "verdict")
 REPAIRS = "repairs"
+MISCALIBRATED = "teacher_miscalibrated"
+IN_MATRIX = {
+    "quantised_teacher": "quantised",
+    "weak_teacher": "weak",
+    "domain_shift": "domain_shift",
+    "over_regularised": "over_regularised",
+    "student_too_small": "too_small",
+}
+"""How ``sweeps/failure_fix_matrix.yaml`` names the failures; a miscalibrated teacher is two of them, by direction."""
 CONFIRMING = {
     "quantised_teacher": "teach with the trained parent in its place",
     "weak_teacher": "lower alpha, or train the teacher longer",
@@ -41,8 +50,13 @@ class Advice(NamedTuple):
     note: str
 
 
-def advice(failure: str, *, report_root: Path) -> Advice:
+def advice(failure: str, *, report_root: Path, fitted_temperature: float | None = None) -> Advice:
     """The fixes of a failure whose verdict is ``repairs``, best first.
+
+    Args:
+        failure: the rule that fired.
+        report_root: where reports are, that of the matrix among them.
+        fitted_temperature: of the teacher; above 1 it is over-confident, which is a failure of its own in the matrix.
 
     Raises:
         UserError: the matrix is there and lacks a column, or a number in it is none.
@@ -51,7 +65,9 @@ def advice(failure: str, *, report_root: Path) -> Advice:
     path = report_root / MATRIX
     if not path.is_file():
         return Advice((), f"there is no failure x fix matrix ({MATRIX} in report.root); {confirming}")
-    fixes = [_fix(row, path) for row in _rows(path) if row["failure"] == failure and row["verdict"] == REPAIRS]
+    direction = "overconfident" if (fitted_temperature or 0.0) > 1.0 else "underconfident"
+    name = direction if failure == MISCALIBRATED else IN_MATRIX[failure]
+    fixes = [_fix(row, path) for row in _rows(path) if row["failure"] == name and row["verdict"] == REPAIRS]
     if not fixes:
         return Advice((), f"the failure x fix matrix has no fix that repairs it; {confirming}")
     return Advice(tuple(sorted(fixes, key=lambda fix: -fix.repaired)), "")
