@@ -57,8 +57,9 @@ def _command(name: str) -> Callable[[list[str]], int]:
     return found
 
 
-#: The commands that train nothing: module and function.
+#: The commands that Hydra does not run: module and function.
 _READING = {
+    "diagnose": ("diagnosis.command", "diagnose"),
     "evaluate": ("evaluating", "evaluate"),
     "report": ("reports", "report"),
     "list": ("listing.command", "list_runs"),

@@ -10,6 +10,7 @@ COMMANDS = {
     "sweep": "run a sweep file: a question, its grid and its arms",
     "teacher": "train and measure a teacher alone",
     "evaluate": "measure a finished run again from its weights",
+    "diagnose": "name the failure that a student shows, the evidence, and what repairs it",
     "report": "write the tables, the figures and the page of a study",
     "list": "show the runs of the store, or of a study",
     "sync": "send what Weights & Biases lacks of your runs, and see that it arrived",
@@ -47,6 +48,7 @@ def command_help(name: str) -> str:
         "sweep": _sweep_help,
         "teacher": _teacher_help,
         "evaluate": _evaluate_help,
+        "diagnose": _diagnose_help,
         "report": _report_help,
         "list": _list_help,
         "sync": _sync_help,
@@ -179,6 +181,27 @@ RUN is the path of a run folder, a run id, or a unique prefix of one.
 
 Nothing from a run folder is executed: a config that names other code than the building blocks of kdlab, torch, timm,
 transformers and kornia is refused, unless allow_targets=[my.package] says that you trust it."""
+
+
+def _diagnose_help() -> str:
+    return """kdlab diagnose: name the failure that a student shows, with the evidence, the harm, and what repairs it.
+
+Usage:  kdlab diagnose RUN [--probe] [--deploy WHERE] [--json] [store.root=DIR] [report.root=DIR]
+        kdlab diagnose STUDY [--probe]
+
+RUN is the path of a run folder, a run id, or a unique prefix of one. Train and validation are read, never the test set.
+
+  kdlab diagnose 3fa1                       from the records alone; a rule that lacks a measurement says what it needs
+  kdlab diagnose 3fa1 --probe               trains what is lacking: scratch twin, a student four times as wide, one
+                                            without regularisation; as one stack, and only what is not in the store
+  kdlab diagnose 3fa1 --deploy noise_mild   a slice of the data set, made of validation examples
+  kdlab diagnose 3fa1 --deploy field.npz    a sample of your own: inputs, and labels where they are known
+  kdlab diagnose 3fa1 --deploy shift:0.5    data.shift at that severity; --deploy pool: the pool as it is
+
+The six failures, in the order in which the first that fires names the run: quantised_teacher, weak_teacher,
+teacher_miscalibrated, domain_shift, over_regularised, student_too_small. The fix is what the failure x fix
+matrix supports (report.root). STUDY diagnoses its students one by one and writes diagnoses.jsonl beside its report,
+in which a study of planted failures shows how often the diagnosis is right: kdlab report STUDY."""
 
 
 def _report_help() -> str:

@@ -35,6 +35,31 @@ def parse(words: Sequence[str], *, command: str, flags: Sequence[str] = (), name
     return found
 
 
+def value_of(words: Sequence[str], option: str, *, command: str, what: str) -> tuple[list[str], str | None]:
+    """The words without ``--option VALUE`` or ``--option=VALUE``, and the value; the last one counts.
+
+    Args:
+        words: of the command line.
+        option: with its dashes.
+        command: its name, for messages.
+        what: what the option needs, for messages.
+
+    Raises:
+        UserError: the option stands there without a value.
+    """
+    rest, found = list[str](), None
+    waiting = iter(words)
+    for word in waiting:
+        name, equals, value = word.partition("=")
+        if name != option:
+            rest.append(word)
+            continue
+        found = value if equals else next(waiting, "")
+        if not found:
+            raise UserError(f"{command}: {option} needs {what}")
+    return rest, found
+
+
 def settings(overrides: Sequence[str], *, command: str, reads: Sequence[str]) -> RunConfig:
     """The typed config that gives the roots and what else a reading command is told by ``key=value``.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlab.commands.completion.candidates import VIEW_ACTIONS
-from kdlab.commands.reading import parse, settings
+from kdlab.commands.reading import parse, settings, value_of
 from kdlab.errors import UserError, nearest
 from kdlab.saying import say
 from kdlab.schema.config import RunConfig
@@ -21,7 +21,8 @@ def view(words: list[str]) -> int:
     """``kdlab view push|dump [STUDY] [--output FILE] [store.root=...] [report.root=...] [tracker.*=...]``."""
     from kdlab.tracking.wandb.views.push import check_installed
 
-    rest, output = _output_of(words)
+    rest, told = value_of(words, OUTPUT, command="view dump", what="a file")
+    output = None if told is None else Path(told).expanduser()
     asked = parse(rest, command="view", names=2)
     action, *names = asked.names or [""]
     if action not in VIEW_ACTIONS:
@@ -33,21 +34,6 @@ def view(words: list[str]) -> int:
     check_installed()
     subjects = list(_subjects(here, names[0] if names else None))
     return _push(subjects, here) if action == "push" else _dump(subjects, output)
-
-
-def _output_of(words: list[str]) -> tuple[list[str], Path | None]:
-    """The words without ``--output FILE`` or ``--output=FILE``, and the file."""
-    rest, found = [], None
-    waiting = iter(words)
-    for word in waiting:
-        name, equals, value = word.partition("=")
-        if name != OUTPUT:
-            rest.append(word)
-            continue
-        found = value if equals else next(waiting, "")
-        if not found:
-            raise UserError(f"view dump: {OUTPUT} needs a file")
-    return rest, None if found is None else Path(found).expanduser()
 
 
 def _push(subjects: "list[Subject]", here: RunConfig) -> int:

@@ -12,6 +12,7 @@ from kdlab.collector import collector_off
 from kdlab.records.atomic import write_text
 from kdlab.reporting.aggregate import Summary, summarize
 from kdlab.reporting.compact import Line, as_read, dump_lines, read_lines
+from kdlab.reporting.diagnosis.pages import diagnosis_pages
 from kdlab.reporting.doses import doses_table
 from kdlab.reporting.matrix_table import matrix_table
 from kdlab.reporting.page.page import page_text
@@ -67,7 +68,9 @@ def write_report(folder: Path, *, lines: Iterable[Line], figures: bool = True) -
         for figure in draw_figures(summary, folder / "figures"):
             files += figure.files
             drawn.append((f"figures/{figure.files[0].name}", figure.caption))
-    write_text(folder / "README.md", readme_text(summary, tables, drawn))
+    diagnosis = diagnosis_pages(folder, figures=figures)
+    files += diagnosis.files
+    write_text(folder / "README.md", readme_text(summary, tables, drawn, more=diagnosis.text))
     write_text(folder / PAGE, page_text(summary))
     files += [folder / "README.md", folder / PAGE]
     _remove_stale(folder, set(files))

@@ -15,7 +15,8 @@ from kdlab.reporting.intervals import Interval
 NOTHING = "–"
 TEXT_COLUMNS = {
     *("Setting", "Reference", "Against", "Metric", "Verdict", "Slice", "OOD", "Teacher", "Command"),
-    *("Prediction", "Claim", "Recipe", "Predicted", "Effect", "Finding", "After Holm"),
+    *("Prediction", "Claim", "Predicted", "Effect", "Finding", "After Holm"),
+    *("Planted", "Severity", "Recipe", "What fired"),
 }
 
 

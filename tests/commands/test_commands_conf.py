@@ -159,7 +159,8 @@ def test_a_sweep_is_planned_whole(name):
         assert set(entry) <= {*content["study"]["arms"], "scratch", EVERY_ARM}
     for point in planning.points:
         tunes = point.config.study.phase == "tune"
-        assert (point.plan.run.seeds["student"] >= 1000) == tunes, "tuning has seeds of its own"
+        of_tuning = range(1000, 2000)  # planted failures, which set thresholds or test them, have those above
+        assert (point.plan.run.seeds["student"] in of_tuning) == tunes, "tuning has seeds of its own"
         assert not tunes or set(point.config.evaluation.sets) <= {"train", "validation"}
 
 

@@ -13,6 +13,7 @@ OPTIONS = {
     "sweep": ("--cfg", "--config-dir", "--dry-run", "--help"),
     "teacher": ("-m", "--cfg", "--config-dir", "--dry-run", "--help"),
     "evaluate": ("--help",),
+    "diagnose": ("--probe", "--deploy", "--json", "--help"),
     "report": ("--prune", "--help"),
     "list": ("--csv", "--help"),
     "sync": ("--help",),
@@ -24,6 +25,7 @@ OPTIONS = {
 #: The keys that the commands which read a store take, sections ending in a dot.
 READS = {
     "evaluate": ("evaluation.", "store.root", "allow_targets", "trainer.", "tracker."),
+    "diagnose": ("store.root", "report.root", "allow_targets", "stack.", "tracker."),
     "report": ("store.root", "report.root"),
     "sync": ("store.root", "tracker."),
     "pull": ("store.root", "tracker."),
@@ -83,7 +85,7 @@ def _of_command(command: str, rest: Sequence[str], current: str) -> list[str]:
         if not names:
             return _ended(VIEW_ACTIONS)
         names = names[1:]
-    named = _run_ids(line.store) if command == "evaluate" else _studies(line.store, line.reports)
+    named = _run_ids(line.store) if command in ("evaluate", "diagnose") else _studies(line.store, line.reports)
     keys = (
         [name for name in line.overrides(current) if name.startswith(READS[command])]
         if _any(READS[command], current) or "=" in current or "." in current

@@ -1,0 +1,248 @@
+"""The rules of the diagnosis: each looks at a few measurements and says whether it fires, or what it lacks.
+
+Thresholds were set on ``sweeps/diagnosis_development.yaml`` and tested on ``sweeps/diagnosis.yaml``;
+``docs/diagnosis.md`` says what was changed there and why.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from kdlab.experiments.diagnosis.measurements import Estimate, Measurements
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the rules fire. Shares in [0, 1]; ``errors`` are multiples of a standard error.
+
+    Args:
+        parent_drop: validation accuracy that a transformed teacher has lost against its parent.
+        parent_errors: the same in standard errors.
+        teacher_behind: training accuracy by which a teacher is behind the student on labels alone.
+        teacher_ahead_errors: a teacher that is ahead of that student by less on validation teaches nothing new.
+        temperature: a fitted temperature above this, or below one over it.
+        deployment_drop: accuracy that the student loses on the deployment sample.
+        deployment_errors: the same in standard errors.
+        unregularised_train: training accuracy gained without regularisation.
+        unregularised_errors: standard errors gained on validation.
+        agreement_low: training agreement below which a student is too small without further evidence.
+        agreement_high: and at or above which it is not.
+        wide_agreement: agreement that a student of four times the width gains.
+        wide_errors: standard errors that it gains on validation.
+    """
+
+    parent_drop: float = 0.02
+    parent_errors: float = 3.0
+    teacher_behind: float = 0.10
+    teacher_ahead_errors: float = 3.0
+    temperature: float = 2.5
+    deployment_drop: float = 0.03
+    deployment_errors: float = 3.0
+    unregularised_train: float = 0.05
+    unregularised_errors: float = 1.0
+    agreement_low: float = 0.60
+    agreement_high: float = 0.75
+    wide_agreement: float = 0.05
+    wide_errors: float = 2.0
+
+
+THRESHOLDS = Thresholds()
+
+
+class Evidence(NamedTuple):
+    """One comparison of a rule.
+
+    Args:
+        what: what was measured, in words.
+        estimate: the measurement; None where there is none.
+        sign: ``>`` or ``<``.
+        threshold: what it is compared with; None where that needs the measurement.
+        holds: whether the comparison holds; None where it cannot be told.
+        lacks: the measurement that is missing.
+    """
+
+    what: str
+    estimate: Estimate | None
+    sign: Literal[">", "<"]
+    threshold: float | None
+    holds: bool | None
+    lacks: str | None = None
+
+
+class Finding(NamedTuple):
+    """What a rule says.
+
+    Args:
+        rule: its name.
+        fired: True, False, or None where it cannot tell.
+        evidence: the comparisons it made.
+        note: why it does not apply, or what it needs.
+        needs: the probes that would let it tell.
+    """
+
+    rule: str
+    fired: bool | None
+    evidence: tuple[Evidence, ...]
+    note: str = ""
+    needs: tuple[str, ...] = ()
+
+
+def quantised_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+    """The teacher is a transformation that lost accuracy: ``parent - teacher > max(2 points, 3 SE)``."""
+    drop = _compared(
+        "validation accuracy, parent minus teacher",
+        found,
+        ("parent_validation", "teacher_validation"),
+        least=limits.parent_drop,
+        errors=limits.parent_errors,
+    )
+    return _finding("quantised_teacher", found, [drop], every=True)
+
+
+def weak_teacher(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+    """The teacher is worse than the scratch student where it teaches, or hardly better on validation."""
+    behind = _compared(
+        "training accuracy, scratch student minus teacher",
+        found,
+        ("scratch_train", "teacher_train"),
+        least=limits.teacher_behind,
+    )
+    ahead = _compared(
+        "validation accuracy, teacher minus scratch student",
+        found,
+        ("teacher_validation", "scratch_validation"),
+        errors=limits.teacher_ahead_errors,
+        sign="<",
+    )
+    return _finding("weak_teacher", found, [behind, ahead], every=False)
+
+
+def teacher_miscalibrated(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+    """The teacher's fitted temperature is far from 1: ``|ln T*| > ln 2.5``. Above 1 it is over-confident."""
+    temperature, threshold = found.fitted_temperature, math.log(limits.temperature)
+    what = "|ln T*|, the teacher's fitted temperature"
+    if temperature is None:
+        seen = Evidence(what, None, ">", threshold, None, "fitted_temperature")
+    else:
+        estimate = Estimate(abs(math.log(temperature)), found.log_temperature_error)
+        seen = Evidence(what, estimate, ">", threshold, estimate.value > threshold)
+    finding = _finding("teacher_miscalibrated", found, [seen], every=True)
+    if temperature is None or not finding.fired:
+        return finding
+    return finding._replace(note=f"T* = {temperature:.3g}: {'over' if temperature > 1 else 'under'}-confident")
+
+
+def domain_shift(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+    """The student is worse where it is deployed: ``validation - deployed > max(3 points, 3 SE)``.
+
+    A sample without labels has no accuracy; there the agreement with the teacher is looked at by the same measure.
+    """
+    names = ("student_validation", "deployed_student")
+    what = "accuracy, validation minus deployment sample"
+    if found.deployed_student is None and found.deployed_agreement is not None:
+        names = ("validation_agreement", "deployed_agreement")
+        what = "agreement, validation minus deployment sample"
+    drop = _compared(what, found, names, least=limits.deployment_drop, errors=limits.deployment_errors)
+    finding = _finding("domain_shift", found, [drop], every=True)
+    return finding._replace(note=_which_shift(found, limits)) if finding.fired else finding
+
+
+def _which_shift(found: Measurements, limits: Thresholds) -> str:
+    """Whether the teacher is worse there too."""
+    lost = found.difference("teacher_validation", "deployed_teacher")
+    if lost is None:
+        return ""
+    told = f"the teacher loses {100 * lost.value:.1f} points there"
+    return f"{told}: {'a new domain' if lost.value > limits.deployment_drop else 'the transfer set is too narrow'}"
+
+
+def over_regularised(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+    """Without regularisation the student is better on train and on validation."""
+    train = _compared(
+        "training accuracy, without regularisation minus student",
+        found,
+        ("unregularised_train", "student_train"),
+        least=limits.unregularised_train,
+    )
+    validation = _compared(
+        "validation accuracy, without regularisation minus student",
+        found,
+        ("unregularised_validation", "student_validation"),
+        errors=limits.unregularised_errors,
+    )
+    return _finding("over_regularised", found, [train, validation], every=True)
+
+
+def student_too_small(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+    """The student cannot follow its teacher on the training set, and a wider one can and gains by it."""
+    low, high = (_agreement(found, threshold) for threshold in (limits.agreement_low, limits.agreement_high))
+    if low.holds or high.holds is not True:
+        return _finding("student_too_small", found, [low if low.holds else high], every=True)
+    follows = _compared(
+        "agreement on train, four times the width minus student",
+        found,
+        ("wide_agreement", "agreement"),
+        least=limits.wide_agreement,
+    )
+    gains = _compared(
+        "validation accuracy, four times the width minus student",
+        found,
+        ("wide_validation", "student_validation"),
+        errors=limits.wide_errors,
+    )
+    return _finding("student_too_small", found, [high, follows, gains], every=True)
+
+
+def _agreement(found: Measurements, threshold: float) -> Evidence:
+    estimate = found.share("agreement")
+    what = "agreement with the teacher on train"
+    holds = None if estimate is None else estimate.value < threshold
+    return Evidence(what, estimate, "<", threshold, holds, "agreement" if estimate is None else None)
+
+
+RULES: tuple[Callable[[Measurements, Thresholds], Finding], ...] = (
+    quantised_teacher,
+    weak_teacher,
+    teacher_miscalibrated,
+    domain_shift,
+    over_regularised,
+    student_too_small,
+)
+"""In the order of the decision table: the first that fires names the run."""
+
+
+def _compared(
+    what: str,
+    found: Measurements,
+    names: tuple[str, str],
+    *,
+    least: float = 0.0,
+    errors: float = 0.0,
+    sign: Literal[">", "<"] = ">",
+) -> Evidence:
+    """A difference of two shares against ``max(least, errors x SE)``."""
+    estimate = found.difference(*names)
+    if estimate is None:
+        lacks = next(name for name in names if getattr(found, name) is None)
+        return Evidence(what, None, sign, least or None, None, lacks)
+    threshold = max(least, errors * (estimate.error or 0.0))
+    return Evidence(
+        what, estimate, sign, threshold, estimate.value > threshold if sign == ">" else estimate.value < threshold
+    )
+
+
+def _finding(rule: str, found: Measurements, seen: Sequence[Evidence], *, every: bool) -> Finding:
+    """A rule fires when every (or any) comparison holds; what is missing counts only where it would decide."""
+    if rule in found.applies:
+        return Finding(rule, False, (), f"does not apply: {found.applies[rule]}")
+    holds = [one.holds for one in seen]
+    decisive = not every
+    if decisive in holds:
+        return Finding(rule, decisive, tuple(seen))
+    if None not in holds:
+        return Finding(rule, not decisive, tuple(seen))
+    lacking = [one.lacks for one in seen if one.lacks is not None]
+    needs = tuple(dict.fromkeys(found.probes[name] for name in lacking if name in found.probes))
+    why = "; ".join(dict.fromkeys(found.lacking.get(name, f"{name} was not measured") for name in lacking))
+    return Finding(rule, None, tuple(seen), f"cannot tell: {why}", needs)

@@ -1,0 +1,183 @@
+"""Every rule on each side of its threshold, what it needs where it cannot tell, and the order of the table."""
+
+import dataclasses
+import math
+
+import pytest
+
+from kdlab.experiments.diagnosis import THRESHOLDS, Measurements, diagnose
+from kdlab.experiments.diagnosis import rules as of
+from kdlab.experiments.diagnosis.fixes import CONFIRMING
+from kdlab.reporting.diagnosis.planted import FAILURES
+
+PAIRS = dict.fromkeys(
+    [
+        ("parent_validation", "teacher_validation"),
+        ("teacher_validation", "scratch_validation"),
+        ("student_validation", "deployed_student"),
+        ("student_validation", "unregularised_validation"),
+        ("student_validation", "wide_validation"),
+        ("student_validation", "scratch_validation"),
+    ],
+    0.01,
+)
+"""One point of standard error everywhere, so that thresholds in errors are whole points."""
+HEALTHY = Measurements(
+    num_train=10**8, num_validation=2000, num_deployed=2000, student_train=0.9, student_validation=0.62,
+    teacher_train=1.0, teacher_validation=0.95, fitted_temperature=1.5, parent_validation=0.95, agreement=0.9,
+    scratch_train=0.95, scratch_validation=0.60, wide_agreement=0.95, wide_validation=0.70,
+    unregularised_train=0.9, unregularised_validation=0.62, deployed_student=0.61, deployed_teacher=0.94, paired=PAIRS,
+)  # fmt: skip
+
+
+def healthy(**changes):
+    return dataclasses.replace(HEALTHY, **changes)
+
+
+def test_nothing_fires_in_a_healthy_run():
+    told = diagnose(HEALTHY)
+    assert (told.primary, told.fired, told.undecided, told.needs) == ("none", (), (), ())
+
+
+BORDERS = [
+    ("quantised_teacher", {"teacher_validation": 0.919}, {"teacher_validation": 0.921}),
+    ("weak_teacher", {"teacher_train": 0.849}, {"teacher_train": 0.851}),
+    ("weak_teacher", {"scratch_validation": 0.921}, {"scratch_validation": 0.919}),
+    ("teacher_miscalibrated", {"fitted_temperature": THRESHOLDS.temperature * 1.01},
+     {"fitted_temperature": THRESHOLDS.temperature * 0.99}),
+    ("teacher_miscalibrated", {"fitted_temperature": 0.99 / THRESHOLDS.temperature},
+     {"fitted_temperature": 1.01 / THRESHOLDS.temperature}),
+    ("domain_shift", {"deployed_student": 0.589}, {"deployed_student": 0.591}),
+    ("over_regularised", {"unregularised_train": 0.951, "unregularised_validation": 0.65},
+     {"unregularised_train": 0.949, "unregularised_validation": 0.65}),
+    ("over_regularised", {"unregularised_train": 0.96, "unregularised_validation": 0.631},
+     {"unregularised_train": 0.96, "unregularised_validation": 0.629}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "beyond", "before"), BORDERS)
+def test_a_rule_fires_beyond_its_threshold_and_not_before(rule, beyond, before):
+    assert rule in diagnose(healthy(**beyond)).fired
+    assert rule not in diagnose(healthy(**before)).fired
+
+
+def test_errors_move_a_threshold_where_they_are_large():
+    drop = {"parent_validation": 0.95, "teacher_validation": 0.90}
+    assert of.quantised_teacher(healthy(**drop)).fired
+    loud = {**PAIRS, ("parent_validation", "teacher_validation"): 0.02}
+    assert of.quantised_teacher(healthy(**drop, paired=loud)).fired is False
+
+
+def small(**changes):
+    low, high = THRESHOLDS.agreement_low, THRESHOLDS.agreement_high
+    middle = (low + high) / 2
+    gained = {"wide_agreement": middle + 0.06, "wide_validation": 0.645}
+    return of.student_too_small(healthy(**{"agreement": middle, **gained, **changes}))
+
+
+def test_a_small_student_is_judged_against_a_wide_one():
+    middle = (THRESHOLDS.agreement_low + THRESHOLDS.agreement_high) / 2
+    assert small().fired
+    assert small(wide_agreement=middle + THRESHOLDS.wide_agreement - 0.001).fired is False
+    assert small(wide_validation=0.639).fired is False
+    assert small(agreement=THRESHOLDS.agreement_high, wide_agreement=1.0).fired is False
+
+
+def test_a_very_small_student_needs_no_probe():
+    low = THRESHOLDS.agreement_low
+    assert small(agreement=low - 0.001, wide_agreement=None, wide_validation=None).fired
+    assert small(agreement=low, wide_agreement=None, wide_validation=None).fired is None
+
+
+def test_a_rule_that_lacks_a_measurement_says_what_would_measure_it():
+    found = healthy(
+        agreement=0.7, wide_agreement=None, wide_validation=None, unregularised_train=None, deployed_student=None,
+        unregularised_validation=None, fitted_temperature=None, teacher_train=None, scratch_train=None,
+        lacking={"wide_agreement": "there is no wide one", "fitted_temperature": "nothing was kept"},
+        probes={"wide_agreement": "wide", "wide_validation": "wide", "unregularised_train": "unregularised",
+                "scratch_train": "scratch"},
+    )  # fmt: skip
+    told = diagnose(found)
+    assert told.fired == ()
+    assert told.undecided == (
+        "weak_teacher", "teacher_miscalibrated", "domain_shift", "over_regularised", "student_too_small"
+    )  # fmt: skip
+    assert told.needs == ("scratch", "unregularised", "wide")
+    notes = {finding.rule: finding.note for finding in told.findings}
+    assert notes["teacher_miscalibrated"] == "cannot tell: nothing was kept"
+    assert "there is no wide one" in notes["student_too_small"]
+
+
+def test_what_decides_needs_nothing_else():
+    """Of two conditions that must both hold one is false already; of two that may hold one does."""
+    assert of.over_regularised(healthy(unregularised_train=0.9, unregularised_validation=None)).fired is False
+    assert of.weak_teacher(healthy(teacher_train=0.5, teacher_validation=None)).fired is True
+
+
+def test_a_rule_that_does_not_apply_does_not_fire_and_says_why():
+    found = healthy(teacher_validation=0.5, applies={"quantised_teacher": "no parent"})
+    finding = of.quantised_teacher(found)
+    assert (finding.fired, finding.note) == (False, "does not apply: no parent")
+
+
+def test_without_labels_the_agreement_with_the_teacher_is_looked_at():
+    found = healthy(deployed_student=None, deployed_teacher=None, validation_agreement=0.65, deployed_agreement=0.5)
+    assert of.domain_shift(found).fired
+    assert of.domain_shift(dataclasses.replace(found, deployed_agreement=0.64)).fired is False
+
+
+@pytest.mark.parametrize(("teacher", "word"), [(0.80, "new domain"), (0.94, "too narrow")])
+def test_a_shift_says_whether_the_teacher_is_worse_there_too(teacher, word):
+    assert word in of.domain_shift(healthy(deployed_student=0.3, deployed_teacher=teacher)).note
+
+
+def test_the_first_of_the_table_names_the_run_and_all_that_fire_are_told():
+    found = healthy(
+        teacher_validation=0.5, teacher_train=0.5, fitted_temperature=9.0, deployed_student=0.2, agreement=0.1
+    )
+    told = diagnose(found)
+    assert told.primary == "quantised_teacher"
+    assert set(told.fired) == set(FAILURES) - {"over_regularised"}
+    assert list(told.fired) == [name for name in FAILURES if name in told.fired]
+
+
+@pytest.mark.parametrize(
+    ("scratch", "word", "primary"),
+    [(0.65, "harm", "unexplained"), (0.62, "neither harm nor gain is shown", "none"), (0.59, "gain", "none")],
+)
+def test_harm_is_told_beside_the_cause_and_may_have_none(scratch, word, primary):
+    told = diagnose(healthy(scratch_validation=scratch))
+    assert (told.harm[0].word, told.primary) == (word, primary)
+    low, high = told.harm[0].estimate.interval
+    assert (low < 0 < high) == (word.startswith("neither"))
+
+
+def test_a_cause_without_harm_is_told_as_both():
+    told = diagnose(healthy(fitted_temperature=0.1))
+    assert (told.primary, told.harm[0].word) == ("teacher_miscalibrated", "gain")
+
+
+def test_harm_against_a_uniform_teacher_stands_beside():
+    told = diagnose(healthy(uniform_validation=0.7))
+    assert [(harm.against, harm.word) for harm in told.harm] == [("scratch", "gain"), ("uniform", "harm")]
+
+
+def test_harm_that_cannot_be_measured_says_so():
+    told = diagnose(healthy(scratch_validation=None, scratch_train=None))
+    assert (told.harm[0].word, told.harm[0].estimate) == ("not measured", None)
+
+
+def test_the_temperature_is_told_with_its_direction_and_its_interval():
+    finding = of.teacher_miscalibrated(healthy(fitted_temperature=0.1, log_temperature_error=0.05))
+    assert finding.note == "T* = 0.1: under-confident"
+    (seen,) = finding.evidence
+    assert seen.estimate.value == pytest.approx(math.log(10))
+    assert seen.estimate.interval == (
+        pytest.approx(math.log(10) - 0.098, abs=1e-4),
+        pytest.approx(math.log(10) + 0.098, abs=1e-4),
+    )
+
+
+def test_rules_failures_and_interventions_have_the_same_names():
+    assert tuple(finding.rule for finding in diagnose(HEALTHY).findings) == FAILURES
+    assert tuple(CONFIRMING) == FAILURES
