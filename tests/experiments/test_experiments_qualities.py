@@ -15,7 +15,7 @@ from kdlab.schema.reading import ConfigError, read_config
 from kdlab.teachers import facts_of
 
 SHIFT = {"_target_": "tiny_data.moved", "by": 1.0}
-TRANSFORMED = ("calibrated", "low_bit", "overconfident", "permuted", "virtual")
+TRANSFORMED = ("calibrated", "low_bit", "overconfident", "permuted", "virtual", "without_classes")
 SAME_TOP = ("calibrated", "overconfident", "permuted")
 NO_NETWORK = ("uniform", "virtual")
 DOSES = {

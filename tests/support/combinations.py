@@ -112,7 +112,7 @@ def check(row, lab):
     assert all(math.isfinite(value) for value in record.metrics.values() if value is not None)
     assert (record.metrics["validation/agreement"] is None) == (row["quality"] in ("uniform", "virtual"))
     teacher = lab.store.load(record.teacher["id"])
-    transformed = row["quality"] in ("calibrated", "overconfident", "low_bit", "virtual", "permuted")
+    transformed = row["quality"] in ("calibrated", "overconfident", "low_bit", "virtual", "permuted", "without_classes")
     assert (teacher.parent is not None) == transformed
     assert lab.store.load(record.twin).identity_config["training"] == record.identity_config["training"]
     assert weights.exists() == (row["quality"] != "uniform")
