@@ -331,7 +331,7 @@ def test_the_steps_that_are_told_beforehand_are_those_that_are_trained():
     from kdlab.commands.progress import steps_of
 
     told = {name: steps_of(plan_teacher(config(teacher__quality=preset(name), data__shift=SHIFT))) for name in NAMES}
-    nothing = {"untrained", "uniform", "calibrated", "overconfident", "low_bit", "virtual", "permuted"}
+    nothing = {"untrained", "uniform", *TRANSFORMED}
     assert {name for name, steps in told.items() if steps == 0} == nothing
     assert told["standard"] == config().teacher.training.steps
     assert steps_of(plan(config()).run) == config().training.steps
