@@ -1,4 +1,4 @@
-"""What a prediction speaks of: an arm of the study, the scratch twins of its runs, or the networks that taught them."""
+"""What a study names: an arm, the scratch twins of its runs, the networks that taught them; a cell of its matrix."""
 
 import re
 from typing import Literal, NamedTuple
@@ -57,3 +57,8 @@ def without_metric(text: str) -> str:
     'scratch(kd)'
     """
     return str(parse_reference(text)._replace(metric=None))
+
+
+def cell_of(failure: str, fix: str) -> str:
+    """The arm of a failure with a fix, ``FAILURE.FIX``."""
+    return f"{failure}.{fix}"

@@ -45,7 +45,12 @@ def word_after(word: str, adjusted: float | None, *, shows_difference: bool, alp
         shows_difference: whether it says that the effect is not 0.
         alpha: the level of the family.
     """
-    return AFTER_HOLM if shows_difference and (adjusted is None or adjusted > alpha) else word
+    return AFTER_HOLM if shows_difference and is_lost(adjusted, alpha=alpha) else word
+
+
+def is_lost(adjusted: float | None, *, alpha: float = ALPHA) -> bool:
+    """Whether a shown difference does not stand in its family."""
+    return adjusted is None or adjusted > alpha
 
 
 class Judged(NamedTuple):

@@ -16,8 +16,8 @@ from kdlab.keys import key_of
 from kdlab.references import parse_reference
 from kdlab.reporting.aggregate import Summary, detectable
 from kdlab.reporting.groups import Group
-from kdlab.reporting.intervals import Interval, Row, Seeds, interval, ratio_interval
-from kdlab.reporting.resolving import UnresolvedError, columns_by_pair, groups_read
+from kdlab.reporting.intervals import Interval, Seeds, interval, ratio_interval
+from kdlab.reporting.resolving import UnresolvedError, columns_by_pair, groups_read, rows_by_pair
 from kdlab.reporting.statistics import STATISTICS
 from kdlab.reporting.verdicts import Verdict, verdict
 
@@ -132,7 +132,7 @@ def _interval(
 ) -> tuple[Interval, float | None]:
     """The interval of a statistic and the p of "it is 0"; that of a ratio is the p of its numerator."""
     above = values if values.ndim == 1 else values[0]
-    rows = [Row(*seed, float(value)) for seed, value in zip(seeds, above, strict=True)]
+    rows = rows_by_pair(seeds, above)
     found = interval(rows, level=level, test_ratio=test_ratio)
     if values.ndim == 1:
         return found, found.p_value

@@ -115,3 +115,8 @@ def paired(columns: Sequence[Sequence[Row]]) -> tuple[list[Seeds], FloatArray]:
             seeds.append(key)
             values.append(told)
     return seeds, np.array(values, dtype=np.float64).T
+
+
+def rows_by_pair(seeds: Sequence[Seeds], values: FloatArray) -> list[Row]:
+    """One value a pair, ``[pairs]``, as the rows that intervals are taken of."""
+    return [Row(*seed, float(value)) for seed, value in zip(seeds, values, strict=True)]

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kdlab.keys import out_of_scope
+from kdlab.references import cell_of
 from kdlab.schema.section import Section
 
 Label = Annotated[str, Field(min_length=1)]
@@ -30,15 +31,6 @@ class Matrix(Section):
     failures: Annotated[dict[str, Failure], Field(min_length=1)]
     fixes: Annotated[dict[str, Label], Field(min_length=1)]
     control: str | None = None
-
-    def cells(self) -> list[str]:
-        """The arms of all cells, row by row."""
-        return [cell_of(failure, fix) for failure in self.failures for fix in self.fixes]
-
-
-def cell_of(failure: str, fix: str) -> str:
-    """The arm of a cell."""
-    return f"{failure}.{fix}"
 
 
 def matrix_problems(

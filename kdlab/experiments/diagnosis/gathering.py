@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from kdlab.errors import UserError
+from kdlab.evaluation.fidelity import agreement
+from kdlab.evaluation.metrics import accuracy, correct
 from kdlab.evaluation.predict import load_predictions, predict
 from kdlab.experiments.again import config_of, load_model
 from kdlab.experiments.assembling import predicted
@@ -217,11 +219,10 @@ class _Gathered:
         network = load_model(folder, lab, allow=subject.config.allow_targets)
         device, size = device_of(subject.config), subject.config.evaluation.batch_size
         said = predict(network.to(device), examples, batch_size=size, device=device)
-        top, labels = said.logits.argmax(-1), said.labels
-        self.values["num_deployed"] = len(labels)
-        is_labelled = bool((labels >= 0).all())
+        self.values["num_deployed"] = len(said.labels)
+        is_labelled = bool((said.labels >= 0).all())
         if is_labelled:
-            self.values["deployed_student"] = float((top == labels).mean())
+            self.values["deployed_student"] = accuracy(said.logits, said.labels)
             self.kept["deployed_student"] = said
             self._pair("student_validation", "deployed_student")
         teacher = self._provider()
@@ -229,9 +230,9 @@ class _Gathered:
             self.lack(("deployed_teacher", "deployed_agreement"), "its teacher is not in this store")
             return
         theirs = predicted(teacher, examples, subject.config)
-        self.values["deployed_agreement"] = float((top == theirs.logits.argmax(-1)).mean())
+        self.values["deployed_agreement"] = agreement(said.logits, theirs.logits)
         if is_labelled:
-            self.values["deployed_teacher"] = float((theirs.logits.argmax(-1) == labels).mean())
+            self.values["deployed_teacher"] = accuracy(theirs.logits, theirs.labels)
             self.kept["deployed_teacher"] = theirs
             self._pair("teacher_validation", "deployed_teacher")
 
@@ -255,7 +256,7 @@ class _Gathered:
         """The paired error of two shares, where both were kept on the same examples."""
         a, b = self.kept.get(first), self.kept.get(second)
         if a is not None and b is not None and np.array_equal(a.index, b.index):
-            hits = [said.logits.argmax(-1) == said.labels for said in (a, b)]
+            hits = [correct(said.logits, said.labels) for said in (a, b)]
             self.paired[first, second] = paired_error(*hits)
 
 
