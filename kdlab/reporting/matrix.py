@@ -3,7 +3,7 @@
 ``harm = accuracy(scratch twin) - accuracy(failing student)``, ``repaired = (fixed - failing) / harm``, both in the same
 pair. The share is Fieller's ratio of means over pairs, and is told only where the harm is shown (its interval lies
 above the smallest effect of interest). It may exceed 1: the fixed student is then better than one without a teacher.
-Verdicts are those of ``fixed - failing``, after Holm over all cells.
+Verdicts are those of ``fixed - failing``, after Holm over all cells; a fix repairs only where there is harm.
 """
 
 from collections.abc import Mapping
@@ -11,21 +11,24 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kdlab.keys import sesoi_of
+from kdlab.references import cell_of
 from kdlab.reporting.aggregate import Summary
-from kdlab.reporting.families import ALPHA, adjusted_in
+from kdlab.reporting.families import adjusted_in, is_lost
 from kdlab.reporting.groups import Group
-from kdlab.reporting.intervals import Interval, Row, interval, ratio_interval
-from kdlab.reporting.resolving import UnresolvedError, columns_by_pair, group_of
+from kdlab.reporting.intervals import Interval, interval, ratio_interval
+from kdlab.reporting.resolving import UnresolvedError, columns_by_pair, group_of, rows_by_pair
 from kdlab.reporting.statistics import Column
 from kdlab.reporting.verdicts import verdict
 
-Word = Literal["repairs", "harms more", "no effect", "inconclusive"]
-WORDS: Mapping[str, Word] = {
-    "better": "repairs",
-    "worse": "harms more",
+Word = Literal["repairs", "harms more", "better", "worse", "no effect", "inconclusive"]
+PLAIN: Mapping[str, Word] = {
+    "better": "better",
+    "worse": "worse",
     "no difference": "no effect",
     "inconclusive": "inconclusive",
 }
+OF_HARM: Mapping[str, Word] = {**PLAIN, "better": "repairs", "worse": "harms more"}
+"""What the verdict on a gain is called where the failure is shown to harm."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,6 @@ class FailureRow:
     harm: Interval | None
     is_shown: bool
     cells: tuple[Cell, ...]
-    group: Group | None = None
 
 
 @dataclass(frozen=True)
@@ -96,38 +98,36 @@ def _line(summary: Summary, data: str, name: str, told: Mapping[str, Any], fixes
     metric, sesoi = told["metric"], sesoi_of(told["metric"], summary.header.get("sesoi") or {})
     try:
         seeds, values = columns_by_pair(summary, data, [Column((f"scratch({name})",), metric), Column((name,), metric)])
-        group = group_of(summary, data, name)
     except UnresolvedError:
         return FailureRow(name, told["label"], metric, None, False, tuple(Cell(name, fix) for fix in fixes))
-    rows = [Row(*seed, float(value)) for seed, value in zip(seeds, values[0] - values[1], strict=True)]
-    harm = interval(rows, level=summary.level, test_ratio=summary.ratios[data])
+    harm = interval(rows_by_pair(seeds, values[0] - values[1]), level=summary.level, test_ratio=summary.ratios[data])
     is_shown = harm.low is not None and sesoi is not None and harm.low > sesoi
     cells = [_cell(summary, data, name, fix, metric, sesoi=sesoi, is_shown=is_shown) for fix in fixes]
-    return FailureRow(name, told["label"], metric, harm, is_shown, tuple(cells), group)
+    return FailureRow(name, told["label"], metric, harm, is_shown, tuple(cells))
 
 
 def _cell(
     summary: Summary, data: str, failure: str, fix: str, metric: str, *, sesoi: float | None, is_shown: bool
 ) -> Cell:
-    arm = f"{failure}.{fix}"
+    arm = cell_of(failure, fix)
     columns = [Column((name,), metric) for name in (arm, failure, f"scratch({failure})")]
     try:
         seeds, (fixed, failing, scratch) = columns_by_pair(summary, data, columns)
         group = group_of(summary, data, arm)
     except UnresolvedError:
         return Cell(failure, fix)
-    rows = [Row(*seed, float(value)) for seed, value in zip(seeds, fixed - failing, strict=True)]
+    rows = rows_by_pair(seeds, fixed - failing)
     ratio = summary.ratios[data]
     gain = interval(rows, level=summary.level, test_ratio=ratio)
     harm = [float(value) for value in scratch - failing]
     repaired = ratio_interval(rows, harm, level=summary.level, test_ratio=ratio) if is_shown else None
     found = verdict(gain, sesoi=sesoi, higher_is_better=True)
-    word = None if found is None else WORDS[found.word]
+    word = None if found is None else (OF_HARM if is_shown else PLAIN)[found.word]
     units = None if found is None else found.units
     return Cell(failure, fix, gain, repaired, gain.p_value, None, word, units, group)
 
 
 def _after_holm(cell: Cell, adjusted: float | None) -> Cell:
     """A cell whose difference does not stand after Holm is inconclusive; a shown "no effect" is not adjusted."""
-    lost = cell.word in ("repairs", "harms more") and (adjusted is None or adjusted > ALPHA)
+    lost = cell.word not in (None, "no effect", "inconclusive") and is_lost(adjusted)
     return replace(cell, adjusted=adjusted, word="inconclusive" if lost else cell.word)

@@ -11,15 +11,18 @@ COLUMNS = ("Setting", "Fix", "Harm (points)", "Fixed − failing (points)", "Sha
 
 def matrix_table(summary: Summary, data: str) -> Table:
     """A row for each failure with each fix: the harm, the gain, the share of the harm that it repairs, the verdict."""
+    name, title = table_name("matrix", summary.datasets, data), f"What each fix repairs of each failure, {data}"
     found = matrix_of(summary, data)
-    pairs = [(line, cell) for line in (found.lines if found else ()) for cell in line.cells if cell.gain is not None]
+    if found is None:
+        return Table(name, title, COLUMNS, [], [])
+    pairs = [(line, cell) for line in found.lines for cell in line.cells if cell.group is not None]
     return Table(
-        table_name("matrix", summary.datasets, data),
-        f"What each fix repairs of each failure, {data}",
+        name,
+        title,
         COLUMNS,
-        [_cells(found, line, cell) for line, cell in pairs if found],
-        [rerun_command(cell.group, header=summary.header) if cell.group else "" for _, cell in pairs],
-        [_record(found, line, cell) for line, cell in pairs if found],
+        [_cells(found, line, cell) for line, cell in pairs],
+        [rerun_command(cell.group, header=summary.header) for _, cell in pairs if cell.group is not None],
+        [_record(found, line, cell) for line, cell in pairs],
     )
 
 
@@ -38,14 +41,12 @@ def percent(found: Interval | None) -> str:
     return text.replace("-", "−")
 
 
-def verdict_words(line: FailureRow, cell: Cell) -> str:
+def verdict_words(cell: Cell) -> str:
     """The verdict on a cell; an inconclusive one with the number of pairs that would decide."""
     if cell.word is None:
         return NOTHING
     if cell.word == "inconclusive" and cell.units:
         return f"inconclusive (decides at n = {cell.units})"
-    if cell.word == "repairs" and not line.is_shown:
-        return "better"
     return cell.word
 
 
@@ -57,7 +58,7 @@ def _cells(matrix: Matrix, line: FailureRow, cell: Cell) -> list[str]:
         points(cell.gain),
         percent(cell.repaired),
         NOTHING if cell.gain is None else str(cell.gain.n),
-        verdict_words(line, cell),
+        verdict_words(cell),
     ]
 
 

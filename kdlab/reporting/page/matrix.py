@@ -49,6 +49,6 @@ def _cell(line: FailureRow, cell: Cell) -> str:
     large, small = texts_of(line, cell)
     colour = "#" + "".join(f"{round(255 * part):02x}" for part in face)
     classes = ' class="undecided"' if hatch else ""
-    told = html.escape(f"fixed − failing: {points(cell.gain)} points; {verdict_words(line, cell)}")
+    told = html.escape(f"fixed − failing: {points(cell.gain)} points; {verdict_words(cell)}")
     style = f"background-color:{colour};color:{ink_on(face)}"
     return f'<td{classes} style="{style}" title="{told}"><b>{large}</b><span>{html.escape(small)}</span></td>'

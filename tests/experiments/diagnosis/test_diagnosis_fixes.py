@@ -35,6 +35,13 @@ def test_without_a_matrix_the_intervention_is_called_untested(tmp_path):
     assert "untested here: a wider student" in found.note
 
 
+def test_what_is_better_without_harm_to_repair_is_no_fix(tmp_path):
+    root = matrix(tmp_path, HEAD + "underconfident,features,matching features,,,,better\n")
+    found = advice(MISCALIBRATED, report_root=root, fitted_temperature=0.3)
+    assert found.fixes == ()
+    assert "has no fix that repairs it" in found.note
+
+
 def test_without_a_fix_in_it_that_is_said(tmp_path):
     root = matrix(tmp_path, HEAD + "weak,alpha,lower alpha,0.1,-0.2,0.4,inconclusive\n")
     assert "has no fix that repairs it" in advice("weak_teacher", report_root=root).note
