@@ -16,35 +16,40 @@ WORDS = ("question", "hypothesis", "cost", "says", "reference", "caveats")
 
 def report(words: list[str]) -> int:
     """``kdlab report [STUDY] [--prune] [store.root=...] [report.root=...]``."""
-    from kdlab.records.studies import studies
-    from kdlab.reporting.findings import write_findings
+    from kdlab.reporting.findings import FOLDER, write_findings
     from kdlab.reporting.overview import draw_overview
-    from kdlab.reporting.report import PAGE, find_reports
+    from kdlab.reporting.report import PAGE
 
     asked = parse(words, command="report", flags=("--prune",))
     here = settings(asked.overrides, command="report", reads=("store.root", "report.root"))
     store, root = Path(here.store.root).expanduser().absolute(), Path(here.report.root).expanduser().absolute()
-    if asked.names:
-        text = write(asked.names[0], store_root=store, report_root=root, prune="--prune" in asked.flags)
-        say(f"{text}\n")
-        for name in ("README.md", PAGE):
-            say(str(Path(here.report.root) / asked.names[0] / name))
-        return 0
-    known = sorted({*(find_reports(root) if root.is_dir() else []), *(studies(store) if store.is_dir() else [])})
-    if not known:
+    if not (names := asked.names[:1] or _known(store, root)):
         raise UserError(
             f"no study in {here.store.root} and no report in {here.report.root}: kdlab sweep NAME makes one"
         )
-    for name in known:
-        write(name, store_root=store, report_root=root, prune="--prune" in asked.flags)
+    for name in names:
+        text = write(name, store_root=store, report_root=root, prune="--prune" in asked.flags)
+        if asked.names:
+            say(f"{text}\n")
         for file in ("README.md", PAGE):
             say(str(Path(here.report.root) / name / file))
-    for path in [*draw_overview(root), *write_findings(root, sweeps=_finding_sweeps())]:
+    beside = [] if asked.names else draw_overview(root)
+    if any(name.startswith(f"{FOLDER}/") for name in names):
+        beside += write_findings(root, sweeps=_finding_sweeps())
+    for path in beside:
         say(str(Path(here.report.root) / path.relative_to(root)))
     for page in pages_beside(root):
         if rebuild_page(page, root):
             say(f"{page.relative_to(root.parent)}: numbers rebuilt")
     return 0
+
+
+def _known(store: Path, root: Path) -> list[str]:
+    """Every study of the store and every report there is."""
+    from kdlab.records.studies import studies
+    from kdlab.reporting.report import find_reports
+
+    return sorted({*(find_reports(root) if root.is_dir() else []), *(studies(store) if store.is_dir() else [])})
 
 
 def _finding_sweeps() -> list[str]:

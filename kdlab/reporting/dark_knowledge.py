@@ -4,6 +4,7 @@ Every panel is the mean over the teachers of one group, all panels of a figure a
 Reference: Hinton, Vinyals & Dean, arXiv:1503.02531, 2015, section 1.
 """
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MOST_PANELS = 4
 MOST_WRITTEN = 12  # with more classes the numbers would not be readable
 LEAST_REACH = 1e-3  # of the colours, where a teacher prefers nothing
+TITLE_WIDTH = 46  # characters of a line above a panel
+MOST_LINES = 3
 LONG_NAME = 3  # characters; longer names of columns stand upright
 
 
@@ -142,10 +145,19 @@ def _panel(axes: "Axes", panel: Panel, measure: Measure, *, reach: float) -> "Ax
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_xlabel("other class")
     axes.set_ylabel("true class")
-    axes.set_title(f"{panel.row.group.label} (n = {panel.num_teachers})", fontsize=10, parse_math=False)
+    axes.set_title(_title(panel), fontsize=10, parse_math=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image
+
+
+def _title(panel: Panel) -> str:
+    """A few lines no wider than a panel: a label names every value in which its teachers differ."""
+    label, count = panel.row.group.label, f"(n = {panel.num_teachers})"
+    lines = textwrap.wrap(f"{label} {count}", TITLE_WIDTH)
+    if len(lines) > MOST_LINES:
+        lines = [*textwrap.wrap(label, TITLE_WIDTH, max_lines=MOST_LINES - 1, placeholder=" …"), count]
+    return "\n".join(lines)
 
 
 def _write(axes: "Axes", shares: FloatArray, image: "AxesImage") -> None:
