@@ -24,6 +24,7 @@ CONFIRMING = {
     "teacher_miscalibrated": "scale the teacher's logits by 1 / T* (teacher/quality=calibrated)",
     "domain_shift": "add unlabelled inputs from the deployment to the transfer set",
     "over_regularised": "take dropout, weight decay and label smoothing away, as the probe does",
+    "under_trained": "more steps, as the probe, or a higher learning rate",
     "student_too_small": "a wider student, as the probe; lower T where it may not grow",
 }
 """What the decision table names as the intervention that confirms each failure."""
@@ -66,7 +67,9 @@ def advice(failure: str, *, report_root: Path, fitted_temperature: float | None 
     if not path.is_file():
         return Advice((), f"there is no failure x fix matrix ({MATRIX} in report.root); {confirming}")
     direction = "overconfident" if (fitted_temperature or 0.0) > 1.0 else "underconfident"
-    name = direction if failure == MISCALIBRATED else IN_MATRIX[failure]
+    name = direction if failure == MISCALIBRATED else IN_MATRIX.get(failure)
+    if name is None:
+        return Advice((), f"the failure x fix matrix has no row of it; {confirming}")
     fixes = [_fix(row, path) for row in _rows(path) if row["failure"] == name and row["verdict"] == REPAIRS]
     if not fixes:
         return Advice((), f"the failure x fix matrix has no fix that repairs it; {confirming}")

@@ -14,7 +14,7 @@ from kdlab.experiments.again import config_of, load_model
 from kdlab.experiments.assembling import predicted
 from kdlab.experiments.diagnosis.deployment import deployment_sample
 from kdlab.experiments.diagnosis.measurements import Measurements, log_temperature_error, paired_error
-from kdlab.experiments.diagnosis.probes import SCRATCH, UNIFORM, UNREGULARISED, WIDE, CannotProbe, probe_plan
+from kdlab.experiments.diagnosis.probes import LONG, SCRATCH, UNIFORM, UNREGULARISED, WIDE, CannotProbe, probe_plan
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.plan import plan
 from kdlab.experiments.planned import Plan
@@ -70,7 +70,7 @@ def subject_of(record: RunRecord, lab: Lab, *, allow: Sequence[str], sections: M
     plain = {**record.config, "study": {}, "store": {"root": str(lab.store.root)}, "allow_targets": list(allow)}
     config = config_of(replace(record, config={**plain, **sections}), allow=allow)
     plans, cannot = dict[str, Plan](), dict[str, str]()
-    for name in (SCRATCH, WIDE, UNREGULARISED, UNIFORM):
+    for name in (SCRATCH, WIDE, LONG, UNREGULARISED, UNIFORM):
         try:
             plans[name] = probe_plan(name, config, record.overrides)
         except CannotProbe as why:
@@ -263,12 +263,14 @@ class _Gathered:
 _MEASURED = {
     SCRATCH: {"scratch_train": "train/accuracy", "scratch_validation": "validation/accuracy"},
     WIDE: {"wide_agreement": "train/agreement", "wide_validation": "validation/accuracy"},
+    LONG: {"long_agreement": "train/agreement", "long_validation": "validation/accuracy"},
     UNREGULARISED: {"unregularised_train": "train/accuracy", "unregularised_validation": "validation/accuracy"},
     UNIFORM: {"uniform_validation": "validation/accuracy"},
 }
 _WORDS = {
     SCRATCH: "scratch twin",
     WIDE: "student of four times the width",
+    LONG: "student of four times the steps",
     UNREGULARISED: "student without regularisation",
     UNIFORM: "student of a uniform teacher",
 }

@@ -48,6 +48,7 @@ class Measurements:
         validation_agreement: the same on validation.
         scratch_train, scratch_validation: of the same student on labels alone.
         wide_agreement, wide_validation: of the same distillation into a student of four times the width.
+        long_agreement, long_validation: of the same distillation in four times the steps.
         unregularised_train, unregularised_validation: of the same student without dropout, weight decay and smoothing.
         uniform_validation: of the same student taught by a teacher that knows nothing.
         deployed_student, deployed_teacher: accuracy on the deployment sample.
@@ -76,6 +77,8 @@ class Measurements:
     scratch_validation: float | None = None
     wide_agreement: float | None = None
     wide_validation: float | None = None
+    long_agreement: float | None = None
+    long_validation: float | None = None
     unregularised_train: float | None = None
     unregularised_validation: float | None = None
     uniform_validation: float | None = None
@@ -105,11 +108,8 @@ class Measurements:
     def _size(self, name: str) -> int | None:
         if name.startswith("deployed"):
             return self.num_deployed
-        return (
-            self.num_train
-            if name.endswith("_train") or name in ("agreement", "wide_agreement")
-            else (self.num_validation)
-        )
+        is_of_train = name.endswith("_train") or name in ("agreement", "wide_agreement", "long_agreement")
+        return self.num_train if is_of_train else self.num_validation
 
     def values(self) -> dict[str, float | None]:
         """The numbers by name."""

@@ -14,7 +14,8 @@ from kdlab.schema.config import RunConfig
 from kdlab.schema.reading import read_config
 
 WIDER = 4
-SCRATCH, WIDE, UNREGULARISED, UNIFORM = "scratch", "wide", "unregularised", "uniform"
+LONGER = 4
+SCRATCH, WIDE, LONG, UNREGULARISED, UNIFORM = "scratch", "wide", "long", "unregularised", "uniform"
 NEGLIGIBLE_DECAY = 0.01
 """Decoupled weight decay that shrinks weights by less than this share over the whole run regularises nothing."""
 Change = tuple[dict[str, Any], list[str]]
@@ -61,6 +62,13 @@ def _wide(config: RunConfig) -> Change:
     return changed, [f"student.width={WIDER * width}"]
 
 
+def _long(config: RunConfig) -> Change:
+    steps = LONGER * config.training.steps
+    changed = copy.deepcopy(config.plain)
+    changed["training"]["steps"] = steps
+    return changed, [f"training.steps={steps}"]
+
+
 def _unregularised(config: RunConfig) -> Change:
     changed, lines = copy.deepcopy(config.plain), []
     for key in regularisers(config):
@@ -105,6 +113,7 @@ def _uniform(config: RunConfig) -> Change:
 
 _CHANGES: Mapping[str, Callable[[RunConfig], Change]] = {
     WIDE: _wide,
+    LONG: _long,
     UNREGULARISED: _unregularised,
     UNIFORM: _uniform,
 }

@@ -26,10 +26,11 @@ class Thresholds:
         deployment_errors: the same in standard errors.
         unregularised_train: training accuracy gained without regularisation.
         unregularised_errors: standard errors gained on validation.
-        agreement_low: training agreement below which a student is too small without further evidence.
-        agreement_high: and at or above which it is not.
-        wide_agreement: agreement that a student of four times the width gains.
-        wide_errors: standard errors that it gains on validation.
+        agreement_high: training agreement at or above which a student follows its teacher.
+        agreement_low: and below which one that cannot be widened is too small.
+        probe_agreement: agreement that four times the width, or the steps, gains.
+        probe_errors: standard errors that it gains on validation.
+        wide_beyond_long: agreement by which the width is ahead of the steps where the student is too small.
     """
 
     parent_drop: float = 0.02
@@ -41,10 +42,11 @@ class Thresholds:
     deployment_errors: float = 3.0
     unregularised_train: float = 0.05
     unregularised_errors: float = 1.0
-    agreement_low: float = 0.60
     agreement_high: float = 0.75
-    wide_agreement: float = 0.05
-    wide_errors: float = 2.0
+    agreement_low: float = 0.60
+    probe_agreement: float = 0.05
+    probe_errors: float = 2.0
+    wide_beyond_long: float = 0.05
 
 
 THRESHOLDS = Thresholds()
@@ -174,31 +176,58 @@ def over_regularised(found: Measurements, limits: Thresholds = THRESHOLDS) -> Fi
     return _finding("over_regularised", found, [train, validation], every=True)
 
 
+def under_trained(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
+    """The student does not follow its teacher on the training set, and does after more steps, as well as a wider one."""
+    return _does_not_follow("under_trained", "long", found, limits)
+
+
 def student_too_small(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
-    """The student cannot follow its teacher on the training set, and a wider one can and gains by it."""
-    low, high = (_agreement(found, threshold) for threshold in (limits.agreement_low, limits.agreement_high))
-    if low.holds or high.holds is not True:
-        return _finding("student_too_small", found, [low if low.holds else high], every=True)
+    """The student does not follow its teacher on the training set; a wider one does and gains, more steps do not help.
+
+    A student that has no width to widen is too small where neither it nor its longer training follows at all.
+    """
+    low = limits.agreement_low
+    if found.wide_agreement is None and "wide_agreement" not in found.probes:
+        seen = [_agreement(found, "agreement", low), _agreement(found, "long_agreement", low)]
+        return _finding("student_too_small", found, seen, every=True)
+    return _does_not_follow("student_too_small", "wide", found, limits)
+
+
+def _does_not_follow(rule: str, probe: str, found: Measurements, limits: Thresholds) -> Finding:
+    """Agreement is low, a probe agrees by more and is better, and which probe agrees by more says which rule it is."""
+    high = _agreement(found, "agreement", limits.agreement_high)
+    if high.holds is not True:
+        return _finding(rule, found, [high], every=True)
     follows = _compared(
-        "agreement on train, four times the width minus student",
+        f"agreement on train, {_PROBES[probe]} minus student",
         found,
-        ("wide_agreement", "agreement"),
-        least=limits.wide_agreement,
+        (f"{probe}_agreement", "agreement"),
+        least=limits.probe_agreement,
     )
     gains = _compared(
-        "validation accuracy, four times the width minus student",
+        f"validation accuracy, {_PROBES[probe]} minus student",
         found,
-        ("wide_validation", "student_validation"),
-        errors=limits.wide_errors,
+        (f"{probe}_validation", "student_validation"),
+        errors=limits.probe_errors,
     )
-    return _finding("student_too_small", found, [high, follows, gains], every=True)
+    parts = _compared(
+        f"agreement on train, {_PROBES['wide']} minus {_PROBES['long']}",
+        found,
+        ("wide_agreement", "long_agreement"),
+        least=limits.wide_beyond_long,
+        sign=">" if probe == "wide" else "<",
+    )
+    return _finding(rule, found, [high, follows, gains, parts], every=True)
 
 
-def _agreement(found: Measurements, threshold: float) -> Evidence:
-    estimate = found.share("agreement")
-    what = "agreement with the teacher on train"
+_PROBES = {"wide": "four times the width", "long": "four times the steps"}
+
+
+def _agreement(found: Measurements, name: str, threshold: float) -> Evidence:
+    estimate = found.share(name)
+    what = "agreement with the teacher on train" if name == "agreement" else f"the same in {_PROBES['long']}"
     holds = None if estimate is None else estimate.value < threshold
-    return Evidence(what, estimate, "<", threshold, holds, "agreement" if estimate is None else None)
+    return Evidence(what, estimate, "<", threshold, holds, name if estimate is None else None)
 
 
 RULES: tuple[Callable[[Measurements, Thresholds], Finding], ...] = (
@@ -207,6 +236,7 @@ RULES: tuple[Callable[[Measurements, Thresholds], Finding], ...] = (
     teacher_miscalibrated,
     domain_shift,
     over_regularised,
+    under_trained,
     student_too_small,
 )
 """In the order of the decision table: the first that fires names the run."""

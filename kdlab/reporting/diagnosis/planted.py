@@ -14,6 +14,7 @@ FAILURES = (
     "teacher_miscalibrated",
     "domain_shift",
     "over_regularised",
+    "under_trained",
     "student_too_small",
 )
 """In the order of the decision table."""

@@ -66,5 +66,7 @@ def test_a_miscalibrated_teacher_is_looked_up_by_its_direction(tmp_path, tempera
     assert [fix.label for fix in found.fixes] == [name]
 
 
-def test_every_failure_has_a_name_in_the_matrix():
-    assert {*IN_MATRIX, MISCALIBRATED} == set(CONFIRMING)
+def test_every_failure_but_one_has_a_name_in_the_matrix(tmp_path):
+    assert set(CONFIRMING) - {*IN_MATRIX, MISCALIBRATED} == {"under_trained"}
+    found = advice("under_trained", report_root=matrix(tmp_path, HEAD + "weak,alpha,lower alpha,0.9,0.5,1.4,repairs\n"))
+    assert (found.fixes, "no row of it" in found.note, "more steps" in found.note) == ((), True, True)

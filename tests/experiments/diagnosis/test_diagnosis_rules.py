@@ -1,6 +1,7 @@
 """Every rule on each side of its threshold, what it needs where it cannot tell, and the order of the table."""
 
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -17,6 +18,7 @@ PAIRS = dict.fromkeys(
         ("student_validation", "deployed_student"),
         ("student_validation", "unregularised_validation"),
         ("student_validation", "wide_validation"),
+        ("student_validation", "long_validation"),
         ("student_validation", "scratch_validation"),
     ],
     0.01,
@@ -26,6 +28,7 @@ HEALTHY = Measurements(
     num_train=10**8, num_validation=2000, num_deployed=2000, student_train=0.9, student_validation=0.62,
     teacher_train=1.0, teacher_validation=0.95, fitted_temperature=1.5, parent_validation=0.95, agreement=0.9,
     scratch_train=0.95, scratch_validation=0.60, wide_agreement=0.95, wide_validation=0.70,
+    long_agreement=0.95, long_validation=0.68,
     unregularised_train=0.9, unregularised_validation=0.62, deployed_student=0.61, deployed_teacher=0.94, paired=PAIRS,
 )  # fmt: skip
 
@@ -68,25 +71,49 @@ def test_errors_move_a_threshold_where_they_are_large():
     assert of.quantised_teacher(healthy(**drop, paired=loud)).fired is False
 
 
-def small(**changes):
-    low, high = THRESHOLDS.agreement_low, THRESHOLDS.agreement_high
-    middle = (low + high) / 2
-    gained = {"wide_agreement": middle + 0.06, "wide_validation": 0.645}
-    return of.student_too_small(healthy(**{"agreement": middle, **gained, **changes}))
+MIDDLE = (THRESHOLDS.agreement_low + THRESHOLDS.agreement_high) / 2
+
+
+def follows(rule, *, agreement=MIDDLE, wide=0.95, long=0.95, wide_validation=0.645, long_validation=0.645, **changes):
+    """What the rule says of a student whose two probes agree so much and are so good."""
+    return rule(healthy(agreement=agreement, wide_agreement=wide, long_agreement=long, wide_validation=wide_validation,
+                        long_validation=long_validation, **changes))  # fmt: skip
 
 
 def test_a_small_student_is_judged_against_a_wide_one():
-    middle = (THRESHOLDS.agreement_low + THRESHOLDS.agreement_high) / 2
+    small = functools.partial(follows, of.student_too_small, long=MIDDLE)
     assert small().fired
-    assert small(wide_agreement=middle + THRESHOLDS.wide_agreement - 0.001).fired is False
+    assert small(wide=MIDDLE + THRESHOLDS.probe_agreement - 0.001).fired is False
     assert small(wide_validation=0.639).fired is False
-    assert small(agreement=THRESHOLDS.agreement_high, wide_agreement=1.0).fired is False
+    assert small(agreement=THRESHOLDS.agreement_high, wide=1.0).fired is False
 
 
-def test_a_very_small_student_needs_no_probe():
+def test_an_under_trained_student_is_judged_against_one_of_more_steps():
+    short = functools.partial(follows, of.under_trained, wide=MIDDLE + 0.06, long=MIDDLE + 0.06)
+    assert short().fired
+    assert short(long=MIDDLE + THRESHOLDS.probe_agreement - 0.001).fired is False
+    assert short(long_validation=0.639).fired is False
+    assert short(agreement=THRESHOLDS.agreement_high, long=1.0).fired is False
+
+
+@pytest.mark.parametrize(("wide", "long", "expected"), [(0.9, 0.84, "student_too_small"), (0.9, 0.86, "under_trained"),
+                                                        (0.8, 0.95, "under_trained")])  # fmt: skip
+def test_width_ahead_of_steps_parts_too_small_from_under_trained(wide, long, expected):
+    fired = {
+        rule.__name__ for rule in (of.student_too_small, of.under_trained) if follows(rule, wide=wide, long=long).fired
+    }
+    assert fired == {expected}
+
+
+def test_a_student_that_cannot_be_widened_is_too_small_where_more_steps_do_not_let_it_follow():
+    alone = functools.partial(follows, of.student_too_small, wide=None, wide_validation=None)
     low = THRESHOLDS.agreement_low
-    assert small(agreement=low - 0.001, wide_agreement=None, wide_validation=None).fired
-    assert small(agreement=low, wide_agreement=None, wide_validation=None).fired is None
+    assert alone(agreement=low - 0.001, long=low - 0.001).fired
+    assert alone(agreement=low - 0.001, long=low).fired is False
+    assert alone(agreement=low, long=low - 0.001).fired is False
+    assert alone(agreement=low - 0.001, long=None).fired is None
+    probed = {"probes": {"wide_agreement": "wide", "wide_validation": "wide"}}
+    assert alone(agreement=low - 0.001, long=low - 0.001, **probed).fired is None
 
 
 def test_a_rule_that_lacks_a_measurement_says_what_would_measure_it():
@@ -100,7 +127,7 @@ def test_a_rule_that_lacks_a_measurement_says_what_would_measure_it():
     told = diagnose(found)
     assert told.fired == ()
     assert told.undecided == (
-        "weak_teacher", "teacher_miscalibrated", "domain_shift", "over_regularised", "student_too_small"
+        "weak_teacher", "teacher_miscalibrated", "domain_shift", "over_regularised", "under_trained", "student_too_small"
     )  # fmt: skip
     assert told.needs == ("scratch", "unregularised", "wide")
     notes = {finding.rule: finding.note for finding in told.findings}
