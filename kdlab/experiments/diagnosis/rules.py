@@ -177,7 +177,7 @@ def over_regularised(found: Measurements, limits: Thresholds = THRESHOLDS) -> Fi
 
 
 def under_trained(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
-    """The student does not follow its teacher on the training set, and does after more steps, as well as a wider one."""
+    """The student does not follow its teacher on the training set; after more steps it does, as well as a wider one."""
     return _does_not_follow("under_trained", "long", found, limits)
 
 
