@@ -19,6 +19,7 @@ from kdlab.reporting.intervals import Seeds
 from kdlab.reporting.lineage import is_taught, of_teacher, several_word
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
+PARENTS = re.compile(r"^(parent\.)*")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
 TUNE = "tune"
 """The phase whose rows stand in a table of their own."""
@@ -301,7 +302,7 @@ def _named(groups: list[Group], header: Mapping[str, Any]) -> list[Group]:
     for (_, _, label), places in buckets.items():
         if len(places) > 1:
             for place, extra in zip(places, _differences([groups[i] for i in places]), strict=True):
-                labels[place] = f"{label} ({extra})"
+                labels[place] = f"{label} ({extra})" if extra else label
     return [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
 
 
@@ -320,18 +321,53 @@ def _label(group: Group, varied: Sequence[str], names: Mapping[str, str], header
 
 
 def _differences(groups: Sequence[Group]) -> list[str]:
-    """What tells groups apart: how many taught them, else the identity keys in which they differ, as ``key=value``."""
+    """What tells groups apart: how many taught them, else the identity keys in which they differ, as ``key=value``.
+
+    One of them may say nothing: a teacher beside those made from it.
+    """
     words = [several_word(of_teacher(group.identity)) for group in groups]
     if any(words) and len(set(words)) == len(groups):
         return [word or "one teacher" for word in words]
-    keys = sorted({key for group in groups for key in group.identity})
-    differing = [key for key in keys if len({group.identity.get(key) for group in groups}) > 1]
-    names = short_names(differing)
+    identities = [_with_parents(group.identity) for group in groups]
+    keys = _telling_apart(identities)
+    names = short_names(keys)
     texts = []
-    for place, group in enumerate(groups):
-        parts = [f"{names[key]}={group.identity[key][:16]}" for key in differing[:4] if key in group.identity]
-        texts.append(", ".join(parts) or f"#{place + 1}")
-    return [text if texts.count(text) == 1 else f"{text} #{place + 1}" for place, text in enumerate(texts)]
+    for identity in identities:
+        texts.append(", ".join(_shown(names[key], identity[key]) for key in keys if key in identity))
+    return [text if texts.count(text) == 1 else f"{text} #{place + 1}".strip() for place, text in enumerate(texts)]
+
+
+def _telling_apart(identities: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys that tell identities apart, each next one that which parts most; none that parts nothing further.
+
+    >>> _telling_apart([{"depth": "1", "width": "2"}, {"depth": "1", "width": "4"}, {"depth": "3", "width": "4"}])
+    ['depth', 'width']
+    """
+    keys = sorted({key for identity in identities for key in identity})
+    chosen, parted = list[str](), 1
+    while parted < len(identities):
+        counts = {key: len({tuple(map(one.get, (*chosen, key))) for one in identities}) for key in keys}
+        best = max(keys, key=counts.__getitem__)
+        if counts[best] == parted:
+            break
+        chosen, parted = [*chosen, best], counts[best]
+    return sorted(chosen)
+
+
+def _shown(name: str, value: str) -> str:
+    """``width=8``; a class or function by its own name alone."""
+    return value.rpartition(".")[2] if name.endswith("_target_") else f"{name}={value[:16]}"
+
+
+def _with_parents(identity: Mapping[str, str]) -> dict[str, str]:
+    """An identity beside which that of its parents stands as its own: what was transformed has all of its recipe there.
+
+    >>> _with_parents({"bits": "3", "parent.model.width": "25", "parent.training.steps": "9"})
+    {'model.width': '25', 'training.steps': '9', 'bits': '3'}
+    """
+    bare = {key: PARENTS.sub("", key) for key in identity}
+    deepest_first = sorted(identity, key=lambda key: len(bare[key]) - len(key))
+    return {bare[key]: identity[key] for key in deepest_first}
 
 
 def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:
