@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from kdlab.errors import UserError
 from kdlab.experiments.diagnosis import Diagnosis, Measurements
 from kdlab.experiments.diagnosis.gathering import Subject
 from kdlab.experiments.diagnosis.probing import diagnosed
+from kdlab.experiments.diagnosis.rules import domain_shift
 from kdlab.experiments.lab import Lab
 from kdlab.records import studies
 from kdlab.records.atomic import write_text
@@ -84,6 +86,7 @@ def _told(arm: str | None, record: RunRecord, found: Measurements, told: Diagnos
         "primary": told.primary,
         "fired": list(told.fired),
         "undecided": list(told.undecided),
+        "shift_without_labels": domain_shift(replace(found, deployed_student=None, deployed_teacher=None)).fired,
         "harm": {"value": None if harm is None else harm.value, "low": low, "high": high},
         "measurements": found.values(),
     }

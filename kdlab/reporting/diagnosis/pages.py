@@ -17,6 +17,7 @@ from kdlab.reporting.diagnosis.scores import (
     false_alarms,
     macro_f1,
     share,
+    without_labels,
 )
 from kdlab.reporting.diagnosis.tables import confusion_table, detection_table, healthy_table, percent
 from kdlab.reporting.table import Table, csv_text, markdown
@@ -115,6 +116,11 @@ def _headline(cases: Sequence[Case], effect: Mapping[str, float]) -> list[str]:
         first = share(sum(case.primary in case.planted.names for case in pairs), len(pairs))
         both = share(sum(set(case.planted.names) <= set(case.fired) for case in pairs), len(pairs))
         lines.append(f"- Pairs: one of the two is named first in {percent(first)}, both are seen in {percent(both)}.")
+    if (blind := without_labels(cases, effect)) is not None:
+        lines.append(
+            f"- A shift that costs more than {100 * HARMFUL:g} points is seen without labels, by agreement with the "
+            f"teacher alone, in {percent(blind.seen)}; in {percent(blind.false)} where none was planted."
+        )
     open_ones = sum(bool(case.undecided) for case in cases)
     lines += [f"- In {open_ones} runs a rule lacked a measurement."] if open_ones else []
     return ["\n".join(lines) + "\n"]

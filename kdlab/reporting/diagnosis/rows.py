@@ -26,6 +26,7 @@ class Case:
         undecided: rules that lacked a measurement.
         measured: the measurements by name, shares in [0, 1].
         harm: validation accuracy minus that of the scratch twin.
+        shift_without_labels: whether a domain shift was seen by agreement alone; None where that was not asked.
     """
 
     arm: str
@@ -36,6 +37,7 @@ class Case:
     undecided: tuple[str, ...]
     measured: Mapping[str, float | None]
     harm: float | None
+    shift_without_labels: bool | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -68,6 +70,7 @@ def _case(line: str, where: str) -> Case | None:
             tuple(row["undecided"]),
             row["measurements"],
             row["harm"]["value"],
+            row.get("shift_without_labels"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where} is no diagnosis ({error}); kdlab diagnose STUDY writes it again") from error

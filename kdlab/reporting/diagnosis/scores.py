@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kdlab.reporting.diagnosis.planted import FAILURES, NONE, USUAL, Planted
+from kdlab.reporting.diagnosis.planted import FAILURES, NONE, SHIFT, USUAL, Planted
 from kdlab.reporting.diagnosis.rows import Case
 
 CLASSES = (*FAILURES, NONE)
@@ -149,3 +149,21 @@ def detections(arms: Mapping[str, Sequence[Case]], effects: Mapping[str, float])
             )
         )
     return found
+
+
+class Unlabelled(NamedTuple):
+    """How often a domain shift was seen without labels: where one that counts was planted, and where none was."""
+
+    seen: Share
+    false: Share
+
+
+def without_labels(cases: Sequence[Case], effects: Mapping[str, float]) -> Unlabelled | None:
+    """Shifts that cost more than 2 points, pairs among them, by the agreement with the teacher alone."""
+    asked = [case for case in cases if case.shift_without_labels is not None]
+    shifted = [case for case in asked if SHIFT in case.planted.names and -effects.get(case.arm, 0.0) > HARMFUL]
+    rest = [case for case in asked if SHIFT not in case.planted.names]
+    if not shifted or not rest:
+        return None
+    seen, false = (sum(bool(case.shift_without_labels) for case in some) for some in (shifted, rest))
+    return Unlabelled(share(seen, len(shifted)), share(false, len(rest)))

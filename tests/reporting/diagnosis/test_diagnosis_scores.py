@@ -20,6 +20,7 @@ from kdlab.reporting.diagnosis.scores import (
     named,
     share,
     truth,
+    without_labels,
 )
 
 
@@ -156,3 +157,13 @@ def test_a_damaged_line_is_told_with_its_number(folder):
     path.write_text(path.read_text() + '{"arm": "healthy_T1"}\n')
     with pytest.raises(UserError, match=rf"line {len(LINES) + 1} is no diagnosis"):
         read_cases(path)
+
+
+def test_shifts_seen_without_labels_are_counted_where_they_cost_and_alarms_where_none_was_planted(cases):
+    assert without_labels(cases, effects(cases)) is None
+    said = {"planted_domain_shift_1": True, "healthy_recipe": False, "planted_weak_teacher_10": True}
+    asked = [replace(case, shift_without_labels=said.get(case.arm)) for case in cases]
+    asked.append(replace(asked[0], arm="planted_domain_shift_0.1", planted=planted_in("planted_domain_shift_0.1")))
+    found = without_labels(asked, effects(cases))  # the mild shift has no effect, so it does not count
+    assert (found.seen.hits, found.seen.total) == (2, 2)
+    assert (found.false.hits, found.false.total) == (2, 4)
