@@ -193,14 +193,15 @@ RUN is the path of a run folder, a run id, or a unique prefix of one. Train and 
 
   kdlab diagnose 3fa1                       from the records alone; a rule that lacks a measurement says what it needs
   kdlab diagnose 3fa1 --probe               trains what is lacking: scratch twin, a student four times as wide, one
-                                            without regularisation; as one stack, and only what is not in the store
+                                            of four times the steps, one without regularisation; stacked where they
+                                            fit together, and only what is not in the store
   kdlab diagnose 3fa1 --deploy noise_mild   a slice of the data set, made of validation examples
   kdlab diagnose 3fa1 --deploy field.npz    a sample of your own: inputs, and labels where they are known
   kdlab diagnose 3fa1 --deploy shift:0.5    data.shift at that severity; --deploy pool: the pool as it is
 
-The six failures, in the order in which the first that fires names the run: quantised_teacher, weak_teacher,
-teacher_miscalibrated, domain_shift, over_regularised, student_too_small. The fix is what the failure x fix
-matrix supports (report.root). STUDY diagnoses its students one by one and writes diagnoses.jsonl beside its report,
+The failures, in the order in which the first that fires names the run: quantised_teacher, weak_teacher,
+teacher_miscalibrated, domain_shift, over_regularised, under_trained, student_too_small. The fix is what the
+failure x fix matrix supports (report.root). STUDY diagnoses its students one by one and writes diagnoses.jsonl beside its report,
 in which a study of planted failures shows how often the diagnosis is right: kdlab report STUDY."""
 
 

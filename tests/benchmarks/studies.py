@@ -15,18 +15,18 @@ FIRST = (
     *("methods", "fashion_mnist/methods", "failure_doses"),
 )
 """In this order; the dose-responses, the findings and the matrix come after them."""
-TWENTY = (
-    *("F02", "F04", "F16", "F13", "F17", "F18", "F21", "F49", "F24", "F10"),
-    *("F01", "F61", "F34", "F26", "F36", "F38", "F40", "F43", "F46", "F15"),
-)
-"""The findings that have a report."""
+
+DIAGNOSED = ("diagnosis_development", "diagnosis", "fashion_mnist/diagnosis")
+"""Studies of planted failures, whose students are diagnosed once they are trained."""
 
 
 def names(only: str = "") -> list[str]:
     """The studies whose name begins with ``only``, in the order they are run."""
-    failures = sorted(path.stem for path in (ROOT / "sweeps" / "failure").glob("*.yaml"))
+    failures, findings = (
+        sorted(path.stem for path in (ROOT / "sweeps" / of).glob("*.yaml")) for of in ("failure", "finding")
+    )
     every = [*FIRST, *(f"failure/{name}" for name in failures), "fashion_mnist/failure", "failure_fix_matrix"]
-    every += [f"finding/{name}" for name in TWENTY] + ["diagnosis", "fashion_mnist/diagnosis"]
+    every += [f"finding/{name}" for name in findings] + list(DIAGNOSED)
     return [name for name in every if name.startswith(only)]
 
 
@@ -37,7 +37,8 @@ def main(only: str = "") -> int:
     for place, name in enumerate(wanted := names(only), start=1):
         print(f"\n== {name} ({place} of {len(wanted)})", flush=True)
         started = time.monotonic()
-        if subprocess.run([kdlab, "sweep", name], cwd=ROOT).returncode:
+        steps = [["sweep", name], *([["diagnose", name, "--probe"]] if name in DIAGNOSED else [])]
+        if any(subprocess.run([kdlab, *step], cwd=ROOT).returncode for step in steps):
             failed.append(name)
         seconds[name] = time.monotonic() - started
     if not wanted:

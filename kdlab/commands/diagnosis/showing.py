@@ -21,7 +21,7 @@ def show_run(record: RunRecord, told: Diagnosis, advised: Mapping[str, Advice]) 
     others = f"; also fires: {', '.join(told.fired[1:])}" if told.fired[1:] else ""
     say(f"diagnosis: {told.primary}{others}")
     for harm in told.harm:
-        say(f"harm:      {harm_text(harm)}")
+        say(f"effect:    {harm_text(harm)}")
     say("")
     columns = [Column("rule"), Column("fires"), Column("measured", "right"), Column("95 % interval", "right")]
     columns += [Column("threshold", "right"), Column("what", yields=True)]
