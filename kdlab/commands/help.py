@@ -201,8 +201,8 @@ RUN is the path of a run folder, a run id, or a unique prefix of one. Train and 
 
 The failures, in the order in which the first that fires names the run: quantised_teacher, weak_teacher,
 teacher_miscalibrated, domain_shift, over_regularised, under_trained, student_too_small. The fix is what the
-failure x fix matrix supports (report.root). STUDY diagnoses its students one by one and writes diagnoses.jsonl beside its report,
-in which a study of planted failures shows how often the diagnosis is right: kdlab report STUDY."""
+failure x fix matrix supports (report.root). STUDY diagnoses its students one by one and writes diagnoses.jsonl beside
+its report, in which a study of planted failures shows how often the diagnosis is right: kdlab report STUDY."""
 
 
 def _report_help() -> str:
@@ -212,8 +212,9 @@ Usage:  kdlab report [STUDY] [--prune] [store.root=DIR] [report.root=DIR]
 
 Reads the store and the records.jsonl that is already there, merges them by run id and drops nothing, unless --prune
 asks to forget the runs that the store's study no longer lists. Without runs (a fresh clone) it rebuilds the same bytes
-from records.jsonl alone. Without STUDY every folder with a records.jsonl is rebuilt, the index of the findings in
-finding/, and the tables in README.md. What a study predicted (study.predictions) stands beside what was seen.
+from records.jsonl alone. A finding brings the index in finding/ up to date, and what README.md and docs quote; without
+STUDY every folder with a records.jsonl is rebuilt, and the overview. What a study predicted (study.predictions) stands
+beside what was seen.
 
 index.html is one file that opens from disk and asks the network for nothing: sort, filter and tick configurations and
 runs, see them side by side, click on one for all that its record knows. Its address holds the view, to be sent on."""

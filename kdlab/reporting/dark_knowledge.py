@@ -153,7 +153,7 @@ def _panel(axes: "Axes", panel: Panel, measure: Measure, *, reach: float) -> "Ax
 
 def _title(panel: Panel) -> str:
     """A few lines no wider than a panel: a label names every value in which its teachers differ."""
-    label, count = panel.row.group.label, f"(n = {panel.num_teachers})"
+    label, count = panel.row.group.label, f"(n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{panel.num_teachers})"
     lines = textwrap.wrap(f"{label} {count}", TITLE_WIDTH)
     if len(lines) > MOST_LINES:
         lines = [*textwrap.wrap(label, TITLE_WIDTH, max_lines=MOST_LINES - 1, placeholder=" …"), count]

@@ -19,6 +19,10 @@ from kdlab.reporting.intervals import Seeds
 from kdlab.reporting.lineage import is_taught, of_teacher, several_word
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
+COUNT = "ensemble.count"
+"""Of an ensemble's members: its word says it."""
+MEMBERS = "ensemble.members"
+"""There where they differ by more than their seeds."""
 PARENTS = re.compile(r"^(parent\.)*")
 OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
 TUNE = "tune"
@@ -343,7 +347,8 @@ def _telling_apart(identities: Sequence[Mapping[str, str]]) -> list[str]:
     >>> _telling_apart([{"depth": "1", "width": "2"}, {"depth": "1", "width": "4"}, {"depth": "3", "width": "4"}])
     ['depth', 'width']
     """
-    keys = sorted({key for identity in identities for key in identity})
+    every = {key for identity in identities for key in identity} - {COUNT}
+    keys = sorted(every, key=lambda key: (key != MEMBERS, key))
     chosen, parted = list[str](), 1
     while parted < len(identities):
         counts = {key: len({tuple(map(one.get, (*chosen, key))) for one in identities}) for key in keys}
@@ -356,6 +361,8 @@ def _telling_apart(identities: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _shown(name: str, value: str) -> str:
     """``width=8``; a class or function by its own name alone."""
+    if name == "members":
+        return "different members"
     return value.rpartition(".")[2] if name.endswith("_target_") else f"{name}={value[:16]}"
 
 

@@ -13,8 +13,17 @@ from kdlab.evaluation.predict import load_predictions, predict
 from kdlab.experiments.again import config_of, load_model
 from kdlab.experiments.assembling import predicted
 from kdlab.experiments.diagnosis.deployment import deployment_sample
-from kdlab.experiments.diagnosis.measurements import Measurements, log_temperature_error, paired_error
-from kdlab.experiments.diagnosis.probes import LONG, SCRATCH, UNIFORM, UNREGULARISED, WIDE, CannotProbe, probe_plan
+from kdlab.experiments.diagnosis.measurements import (
+    LONG,
+    SCRATCH,
+    UNIFORM,
+    UNREGULARISED,
+    WIDE,
+    Measurements,
+    log_temperature_error,
+    paired_error,
+)
+from kdlab.experiments.diagnosis.probes import CannotProbe, probe_plan
 from kdlab.experiments.lab import Lab, device_of
 from kdlab.experiments.plan import plan
 from kdlab.experiments.planned import Plan
@@ -114,7 +123,12 @@ def gather(subject: Subject, lab: Lab, *, deploy: str | None = None) -> Measurem
     else:
         found.deployed(deploy)
     return Measurements(
-        **found.values, paired=found.paired, lacking=found.lacking, probes=found.probes, applies=found.applies
+        **found.values,
+        paired=found.paired,
+        lacking=found.lacking,
+        probes=found.probes,
+        applies=found.applies,
+        cannot=frozenset(subject.cannot),
     )
 
 
@@ -160,7 +174,7 @@ class _Gathered:
         told = self.subject.record.teacher or {}
         metrics = told.get("metrics")
         if metrics is None:
-            rules = ("quantised_teacher", "weak_teacher", "teacher_miscalibrated", "student_too_small")
+            rules = ("quantised_teacher", "weak_teacher", "teacher_miscalibrated", "under_trained", "student_too_small")
             self.applies |= dict.fromkeys(rules, NO_NETWORK)
             return
         self.values |= {
@@ -203,11 +217,14 @@ class _Gathered:
                 self.lack(list(names), told, probe=None if why else probe)
                 continue
             self.values |= {name: record.metrics.get(key) for name, key in names.items()}
+            unmeasured = [name for name in names if self.values[name] is None]
+            self.lack(unmeasured, f"the {_WORDS[probe]}, run {record.run_id}, was not measured on train and validation")
             name = f"{probe}_validation"
             self._keep(name, record)
             self._pair("student_validation", name)
-        if UNREGULARISED in self.subject.cannot:
-            self.applies["over_regularised"] = self.subject.cannot[UNREGULARISED]
+        for probe, rule in ((UNREGULARISED, "over_regularised"), (LONG, "under_trained")):
+            if probe in self.subject.cannot:
+                self.applies.setdefault(rule, self.subject.cannot[probe])
         if "teacher_validation" in self.kept:
             self._pair("teacher_validation", "scratch_validation")
 

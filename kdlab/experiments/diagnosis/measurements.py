@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+SCRATCH, WIDE, LONG, UNREGULARISED, UNIFORM = "scratch", "wide", "long", "unregularised", "uniform"
+"""The baselines and probes beside a run, with which the names of measurements begin."""
 NORMAL_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: shares of thousands of examples are as good as normal."""
 
@@ -57,6 +59,7 @@ class Measurements:
         lacking: name -> why it is None.
         probes: name -> the probe that would measure it.
         applies: rule -> why it cannot fire for this run (its teacher is no network, nothing regularises it).
+        cannot: the probes that cannot be made of this run.
     """
 
     num_train: int
@@ -89,6 +92,7 @@ class Measurements:
     lacking: Mapping[str, str] = field(default_factory=dict)
     probes: Mapping[str, str] = field(default_factory=dict)
     applies: Mapping[str, str] = field(default_factory=dict)
+    cannot: frozenset[str] = frozenset()
 
     def share(self, name: str) -> Estimate | None:
         """A share with its binomial standard error; None where it was not measured."""
@@ -113,7 +117,7 @@ class Measurements:
 
     def values(self) -> dict[str, float | None]:
         """The numbers by name."""
-        skipped = ("paired", "lacking", "probes", "applies")
+        skipped = ("paired", "lacking", "probes", "applies", "cannot")
         named: dict[str, Any] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {name: value for name, value in named.items() if name not in skipped}
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdlab.experiments.concerning import without
+from kdlab.experiments.diagnosis.measurements import LONG, SCRATCH, UNIFORM, UNREGULARISED, WIDE
 from kdlab.experiments.plan import plan
 from kdlab.experiments.planned import Plan
 from kdlab.schema.config import RunConfig
@@ -15,7 +16,8 @@ from kdlab.schema.reading import read_config
 
 WIDER = 4
 LONGER = 4
-SCRATCH, WIDE, LONG, UNREGULARISED, UNIFORM = "scratch", "wide", "long", "unregularised", "uniform"
+STEPS_OF_SCHEDULES = ("milestones", "step_size", "T_max", "T_0", "total_steps", "total_iters", "epochs")
+"""What schedules of learning rates count in steps."""
 NEGLIGIBLE_DECAY = 0.01
 """Decoupled weight decay that shrinks weights by less than this share over the whole run regularises nothing."""
 Change = tuple[dict[str, Any], list[str]]
@@ -44,7 +46,16 @@ def probe_plan(name: str, config: RunConfig, overrides: Sequence[str]) -> Plan:
     changed["evaluation"] = _on_validation(changed["evaluation"])
     keys = [line.split("=", 1)[0] for line in lines]
     kept = without([key.replace("/", ".") for key in keys], overrides)
-    return plan(read_config(changed), (*kept, *lines))
+    probe = plan(read_config(changed), (*kept, *lines))
+    # the student's recipe trains its teacher where that is an assistant, or a generation before it
+    has_own = bool(config.teacher.assistants or config.teacher.generations) and name != UNIFORM
+    if has_own and _teacher_id(probe) != _teacher_id(plan(config, overrides)):
+        raise CannotProbe("its teacher is trained with what the probe changes")
+    return probe
+
+
+def _teacher_id(planned: Plan) -> str | None:
+    return None if planned.teacher is None else planned.teacher.run_id
 
 
 def _on_validation(evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +77,13 @@ def _long(config: RunConfig) -> Change:
     steps = LONGER * config.training.steps
     changed = copy.deepcopy(config.plain)
     changed["training"]["steps"] = steps
-    return changed, [f"training.steps={steps}"]
+    lines = [f"training.steps={steps}"]
+    schedule = changed["training"].get("schedule") or {}
+    for key in STEPS_OF_SCHEDULES:
+        if (told := schedule.get(key)) is not None:
+            schedule[key] = [LONGER * one for one in told] if isinstance(told, list) else LONGER * told
+            lines.append(f"training.schedule.{key}={schedule[key]}")
+    return changed, lines
 
 
 def _unregularised(config: RunConfig) -> Change:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from kdlab.experiments.diagnosis.diagnosing import Diagnosis, diagnose
 from kdlab.experiments.diagnosis.gathering import Subject, gather
-from kdlab.experiments.diagnosis.measurements import Measurements
-from kdlab.experiments.diagnosis.probes import SCRATCH
+from kdlab.experiments.diagnosis.measurements import SCRATCH, Measurements
 from kdlab.experiments.lab import Lab, say
 from kdlab.experiments.preflight import preflight
 from kdlab.experiments.stacks import run_points

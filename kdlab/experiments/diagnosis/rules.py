@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kdlab.experiments.diagnosis.measurements import Estimate, Measurements
+from kdlab.experiments.diagnosis.measurements import LONG, WIDE, Estimate, Measurements
 
 
 @dataclass(frozen=True)
@@ -177,55 +177,64 @@ def over_regularised(found: Measurements, limits: Thresholds = THRESHOLDS) -> Fi
 
 
 def under_trained(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
-    """The student does not follow its teacher on the training set; after more steps it does, as well as a wider one."""
-    return _does_not_follow("under_trained", "long", found, limits)
+    """The student agrees little with its teacher on the training set; more steps help, and more width hardly more."""
+    return _does_not_follow("under_trained", LONG, WIDE, found, limits)
 
 
 def student_too_small(found: Measurements, limits: Thresholds = THRESHOLDS) -> Finding:
-    """The student does not follow its teacher on the training set; a wider one does and gains, more steps do not help.
+    """The student agrees little with its teacher on the training set; more width helps, and clearly more than steps.
 
     A student that has no width to widen is too small where neither it nor its longer training follows at all.
     """
-    low = limits.agreement_low
-    if found.wide_agreement is None and "wide_agreement" not in found.probes:
-        seen = [_agreement(found, "agreement", low), _agreement(found, "long_agreement", low)]
+    if WIDE in found.cannot:
+        names = ["agreement", *(["long_agreement"] if LONG not in found.cannot else [])]
+        seen = [_agreement(found, name, limits.agreement_low) for name in names]
         return _finding("student_too_small", found, seen, every=True)
-    return _does_not_follow("student_too_small", "wide", found, limits)
+    return _does_not_follow("student_too_small", WIDE, LONG, found, limits)
 
 
-def _does_not_follow(rule: str, probe: str, found: Measurements, limits: Thresholds) -> Finding:
-    """Agreement is low, a probe agrees by more and is better, and which probe agrees by more says which rule it is."""
+def _does_not_follow(rule: str, probe: str, other: str, found: Measurements, limits: Thresholds) -> Finding:
+    """Agreement is low, a probe helps, and so does not the other one, or by so much less (more) agreement."""
     high = _agreement(found, "agreement", limits.agreement_high)
     if high.holds is not True:
         return _finding(rule, found, [high], every=True)
-    follows = _compared(
-        f"agreement on train, {_PROBES[probe]} minus student",
-        found,
-        (f"{probe}_agreement", "agreement"),
-        least=limits.probe_agreement,
-    )
-    gains = _compared(
-        f"validation accuracy, {_PROBES[probe]} minus student",
-        found,
-        (f"{probe}_validation", "student_validation"),
-        errors=limits.probe_errors,
-    )
-    parts = _compared(
-        f"agreement on train, {_PROBES['wide']} minus {_PROBES['long']}",
-        found,
-        ("wide_agreement", "long_agreement"),
-        least=limits.wide_beyond_long,
-        sign=">" if probe == "wide" else "<",
-    )
-    return _finding(rule, found, [high, follows, gains, parts], every=True)
+    seen = [high, *_helps(probe, found, limits)]
+    if other not in found.cannot and all(one.holds is not False for one in _helps(other, found, limits)):
+        parts = _compared(
+            f"agreement on train, {_PROBES[WIDE]} minus {_PROBES[LONG]}",
+            found,
+            ("wide_agreement", "long_agreement"),
+            least=limits.wide_beyond_long,
+            sign=">" if probe == WIDE else "<",
+        )
+        seen.append(parts)
+    return _finding(rule, found, seen, every=True)
 
 
-_PROBES = {"wide": "four times the width", "long": "four times the steps"}
+def _helps(probe: str, found: Measurements, limits: Thresholds) -> list[Evidence]:
+    """A probe helps where it agrees by more with the teacher and is better."""
+    return [
+        _compared(
+            f"agreement on train, {_PROBES[probe]} minus student",
+            found,
+            (f"{probe}_agreement", "agreement"),
+            least=limits.probe_agreement,
+        ),
+        _compared(
+            f"validation accuracy, {_PROBES[probe]} minus student",
+            found,
+            (f"{probe}_validation", "student_validation"),
+            errors=limits.probe_errors,
+        ),
+    ]
+
+
+_PROBES = {WIDE: "four times the width", LONG: "four times the steps"}
 
 
 def _agreement(found: Measurements, name: str, threshold: float) -> Evidence:
     estimate = found.share(name)
-    what = "agreement with the teacher on train" if name == "agreement" else f"the same in {_PROBES['long']}"
+    what = "agreement with the teacher on train" if name == "agreement" else f"the same in {_PROBES[LONG]}"
     holds = None if estimate is None else estimate.value < threshold
     return Evidence(what, estimate, "<", threshold, holds, name if estimate is None else None)
 

@@ -118,8 +118,8 @@ def _headline(cases: Sequence[Case], effect: Mapping[str, float]) -> list[str]:
         lines.append(f"- Pairs: one of the two is named first in {percent(first)}, both are seen in {percent(both)}.")
     if (blind := without_labels(cases, effect)) is not None:
         lines.append(
-            f"- A shift that costs more than {100 * HARMFUL:g} points is seen without labels, by agreement with the "
-            f"teacher alone, in {percent(blind.seen)}; in {percent(blind.false)} where none was planted."
+            f"- A shift, in arms that lose more than {100 * HARMFUL:g} points, is seen without labels, by agreement "
+            f"with the teacher alone, in {percent(blind.seen)}; in {percent(blind.false)} where none was planted."
         )
     open_ones = sum(bool(case.undecided) for case in cases)
     lines += [f"- In {open_ones} runs a rule lacked a measurement."] if open_ones else []

@@ -159,7 +159,7 @@ class Unlabelled(NamedTuple):
 
 
 def without_labels(cases: Sequence[Case], effects: Mapping[str, float]) -> Unlabelled | None:
-    """Shifts that cost more than 2 points, pairs among them, by the agreement with the teacher alone."""
+    """Arms with a shift that lose more than 2 points, pairs among them, by the agreement with the teacher alone."""
     asked = [case for case in cases if case.shift_without_labels is not None]
     shifted = [case for case in asked if SHIFT in case.planted.names and -effects.get(case.arm, 0.0) > HARMFUL]
     rest = [case for case in asked if SHIFT not in case.planted.names]

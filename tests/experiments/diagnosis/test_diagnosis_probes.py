@@ -27,6 +27,34 @@ def test_a_wide_probe_is_the_run_of_four_times_the_width():
     assert probe.run.config.evaluation.sets == ["train", "validation"]
 
 
+def test_a_long_probe_is_the_run_of_four_times_the_steps_with_the_same_teacher():
+    probe = probe_plan("long", config(training__steps=15), ["training.steps=15", "seed=0"])
+    assert probe.run.run_id == plan(config(training__steps=60)).run.run_id
+    assert probe.run.overrides == ("seed=0", "training.steps=60")
+    assert probe.teacher.run_id == plan(config()).teacher.run_id
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"_target_": "torch.optim.lr_scheduler.MultiStepLR", "milestones": [8, 12]}, {"milestones": [32, 48]}),
+        ({"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "total_steps": 15}, {"total_steps": 60}),
+    ],
+)
+def test_a_long_probe_stretches_a_schedule_that_counts_steps(schedule, expected):
+    probe = probe_plan("long", config(training__steps=15, training__schedule=schedule), [])
+    ((key, value),) = expected.items()
+    assert probe.run.config.plain["training"]["schedule"] == {**schedule, **expected}
+    assert f"training.schedule.{key}={value}" in probe.run.overrides
+
+
+@pytest.mark.parametrize("name", ["long", "wide"])
+def test_a_probe_that_would_change_its_teacher_is_not_made(name):
+    """A generation before the student has the student's architecture and recipe."""
+    with pytest.raises(CannotProbe, match="its teacher is trained with what the probe changes"):
+        probe_plan(name, config(teacher__generations=1), [])
+
+
 def test_an_unregularised_probe_is_the_run_without_regularisation():
     terms = "objective__terms__hard_labels__label_smoothing"
     told = {"student__dropout": 0.3, "training__optimizer__weight_decay": 0.1, terms: 0.2}
@@ -153,6 +181,7 @@ def test_a_control_that_is_no_network_leaves_the_rules_of_teachers_out(bench):
     notes = {finding.rule: finding.note for finding in told.findings}
     assert "no network taught" in notes["weak_teacher"]
     assert "no network taught" in notes["student_too_small"]
+    assert "no network taught" in notes["under_trained"]
 
 
 def test_others_than_distilled_students_are_refused_with_what_is_there(bench):

@@ -105,15 +105,26 @@ def test_width_ahead_of_steps_parts_too_small_from_under_trained(wide, long, exp
     assert fired == {expected}
 
 
+@pytest.mark.parametrize(("helps", "expected"), [("wide", "student_too_small"), ("long", "under_trained")])
+def test_a_probe_that_does_not_help_is_no_rival_of_one_that_does(helps, expected):
+    """Both agree as much, and one of them is no better on validation."""
+    other = "long" if helps == "wide" else "wide"
+    found = {"wide": 0.9, "long": 0.9, f"{helps}_validation": 0.7, f"{other}_validation": 0.6}
+    fired = {rule.__name__ for rule in (of.student_too_small, of.under_trained) if follows(rule, **found).fired}
+    assert fired == {expected}
+
+
 def test_a_student_that_cannot_be_widened_is_too_small_where_more_steps_do_not_let_it_follow():
-    alone = functools.partial(follows, of.student_too_small, wide=None, wide_validation=None)
+    cannot = {"wide": None, "wide_validation": None, "cannot": frozenset({"wide"})}
+    alone = functools.partial(follows, of.student_too_small, **cannot)
     low = THRESHOLDS.agreement_low
     assert alone(agreement=low - 0.001, long=low - 0.001).fired
     assert alone(agreement=low - 0.001, long=low).fired is False
     assert alone(agreement=low, long=low - 0.001).fired is False
     assert alone(agreement=low - 0.001, long=None).fired is None
-    probed = {"probes": {"wide_agreement": "wide", "wide_validation": "wide"}}
-    assert alone(agreement=low - 0.001, long=low - 0.001, **probed).fired is None
+    assert alone(agreement=low - 0.001, long=None, cannot=frozenset({"wide", "long"})).fired
+    assert follows(of.under_trained, **cannot).fired
+    assert follows(of.student_too_small, agreement=low - 0.001, wide=None).fired is None  # it may be probed yet
 
 
 def test_a_rule_that_lacks_a_measurement_says_what_would_measure_it():
