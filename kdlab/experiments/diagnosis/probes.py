@@ -48,8 +48,8 @@ def probe_plan(name: str, config: RunConfig, overrides: Sequence[str]) -> Plan:
     kept = without([key.replace("/", ".") for key in keys], overrides)
     probe = plan(read_config(changed), (*kept, *lines))
     # the student's recipe trains its teacher where that is an assistant, or a generation before it
-    has_own = bool(config.teacher.assistants or config.teacher.generations) and name != UNIFORM
-    if has_own and _teacher_id(probe) != _teacher_id(plan(config, overrides)):
+    chain = config.teacher is not None and bool(config.teacher.assistants or config.teacher.generations)
+    if chain and name != UNIFORM and _teacher_id(probe) != _teacher_id(plan(config, overrides)):
         raise CannotProbe("its teacher is trained with what the probe changes")
     return probe
 
