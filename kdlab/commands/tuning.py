@@ -81,7 +81,8 @@ def tuning_of(config: DictConfig, arms: Mapping[str, Sequence[str]]) -> Tuning |
     """The tuning phase of a composed sweep; None where it has none.
 
     Raises:
-        UserError: a space that is none, or of an arm that is not there, or arms with different numbers of trials.
+        UserError: a space that is none, or of an arm that is not there or sets a key of it, or arms with different
+            numbers of trials.
     """
     asked = read_tuning(OmegaConf.to_container(config.study, resolve=True))
     if not asked.space:
@@ -94,9 +95,22 @@ def tuning_of(config: DictConfig, arms: Mapping[str, Sequence[str]]) -> Tuning |
     axes = {arm: _axes(space) for arm, space in spaces.items() if space is not None}
     if not axes:  # study.only=[scratch], or arms of a fixed recipe alone
         return None
+    _refuse_keys_of_arms(axes, arms)
     _check_trials(axes)
     (seeds,), _ = expand([], grid={"seed": asked.seeds_text})
     return Tuning(axes, seeds, _checked_metric(asked.metric))
+
+
+def _refuse_keys_of_arms(axes: Mapping[str, Sequence[Axis]], arms: Mapping[str, Sequence[str]]) -> None:
+    """What an arm sets itself comes after its trials, so all of them would be the same."""
+    for arm, of_arm in axes.items():
+        own = {key_of(line): line for line in arms[arm]}
+        for axis in of_arm:
+            if axis.key in own:
+                raise UserError(
+                    f"study.tune.space, arm {arm}: {axis.key} is to be tuned and the arm sets it ({own[axis.key]}); "
+                    f"take it out of study.arms.{arm} or of the space"
+                )
 
 
 def _checked_metric(metric: str) -> str:

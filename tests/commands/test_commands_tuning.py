@@ -187,6 +187,7 @@ def test_an_arm_without_a_space_keeps_its_recipe_beside_those_that_are_tuned(two
         ("study.tune.space.hot={objective.alpha:0.5}", "hot.objective.alpha = 0.5: must be a valid list"),
         ("study.tune.space.hot={objective.alpha:[0.5,0.5]}", "each value once, 0.5 stands there again"),
         ("study.tune.space.hot={objective.alpha:['0.5','.50']}", "trains the same networks as 'objective.alpha=0.5'"),
+        ("+study.tune.space.hot={objective.temperature:[2,4]}", "arm hot: objective.temperature is to be tuned and"),
         ("+study.tune.space.labels={objective.alpha:[0.5,1]}", "arm labels: 'objective.alpha=1' trains the same"),
         ("objective.alpha=0.3", "objective.alpha=0.3: study.tune.space chooses objective.alpha for hot"),
         ("+schedule@objective.alpha=linear", "study.tune.space chooses objective.alpha for hot"),
