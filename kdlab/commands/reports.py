@@ -33,13 +33,11 @@ def report(words: list[str]) -> int:
             say(f"{text}\n")
         for file in ("README.md", PAGE):
             say(str(Path(here.report.root) / name / file))
-    is_finding = any(name.startswith(f"{FOLDER}/") for name in names)
-    beside = [] if asked.names else draw_overview(root)
-    beside += write_findings(root, sweeps=_finding_sweeps()) if is_finding else []
-    for path in beside:
-        say(str(Path(here.report.root) / path.relative_to(root)))
-    if asked.names and not is_finding:
+    if asked.names and not names[0].startswith(f"{FOLDER}/"):
         return 0
+    beside = [] if asked.names else draw_overview(root)
+    for path in [*beside, *write_findings(root, sweeps=_finding_sweeps())]:
+        say(str(Path(here.report.root) / path.relative_to(root)))
     for page in pages_beside(root):
         if rebuild_page(page, root):
             say(f"{page.relative_to(root.parent)}: numbers rebuilt")

@@ -67,8 +67,7 @@ class Tuning:
             UserError: naming the override and the arms.
         """
         for line in lines:
-            set_by_line = {slot_of(line), key_of(line)}  # the key of a schedule is the value that it stands for
-            arms = [arm for arm, axes in self.axes.items() if set_by_line & {slot_of(axis.key) for axis in axes}]
+            arms = [arm for arm, axes in self.axes.items() if _set_by(line, axes)]
             if arms:
                 told = ", ".join(arms[:4]) + (", ..." if len(arms) > 4 else "")
                 raise UserError(
@@ -104,13 +103,17 @@ def tuning_of(config: DictConfig, arms: Mapping[str, Sequence[str]]) -> Tuning |
 def _refuse_keys_of_arms(axes: Mapping[str, Sequence[Axis]], arms: Mapping[str, Sequence[str]]) -> None:
     """What an arm sets itself comes after its trials, so all of them would be the same."""
     for arm, of_arm in axes.items():
-        own = {key_of(line): line for line in arms[arm]}
-        for axis in of_arm:
-            if axis.key in own:
+        for line in arms[arm]:
+            if tuned := _set_by(line, of_arm):
                 raise UserError(
-                    f"study.tune.space, arm {arm}: {axis.key} is to be tuned and the arm sets it ({own[axis.key]}); "
+                    f"study.tune.space, arm {arm}: {tuned[0].key} is to be tuned and the arm sets it ({line}); "
                     f"take it out of study.arms.{arm} or of the space"
                 )
+
+
+def _set_by(line: str, axes: Sequence[Axis]) -> list[Axis]:
+    """The axes whose key an override sets; the key of a schedule is the value that it stands for."""
+    return [axis for axis in axes if slot_of(axis.key) in (slot_of(line), key_of(line))]
 
 
 def _checked_metric(metric: str) -> str:

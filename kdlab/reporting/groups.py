@@ -16,15 +16,14 @@ from typing import Any
 from kdlab.records.identity import without_neutral
 from kdlab.reporting.compact import Line, override_key
 from kdlab.reporting.intervals import Seeds
-from kdlab.reporting.lineage import is_taught, of_teacher, several_word
+from kdlab.reporting.lineage import is_taught, of_teacher, several_word, with_parents
 
 TAUGHT_KEYS = re.compile(r"^(objective|teacher)([./@]|$)")
+OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
 COUNT = "ensemble.count"
 """Of an ensemble's members: its word says it."""
 MEMBERS = "ensemble.members"
 """There where they differ by more than their seeds."""
-PARENTS = re.compile(r"^(parent\.)*")
-OF_TEACHER_KEYS = re.compile(r"^(data|teacher)([./@]|$)")
 TUNE = "tune"
 """The phase whose rows stand in a table of their own."""
 SHORT_NAMES: Mapping[str, str] = {"objective.temperature": "T", "objective.alpha": "alpha"}
@@ -332,12 +331,10 @@ def _differences(groups: Sequence[Group]) -> list[str]:
     words = [several_word(of_teacher(group.identity)) for group in groups]
     if any(words) and len(set(words)) == len(groups):
         return [word or "one teacher" for word in words]
-    identities = [_with_parents(group.identity) for group in groups]
+    identities = [with_parents(group.identity) for group in groups]
     keys = _telling_apart(identities)
     names = short_names(keys)
-    texts = []
-    for identity in identities:
-        texts.append(", ".join(_shown(names[key], identity[key]) for key in keys if key in identity))
+    texts = [", ".join(_shown(names[key], one[key]) for key in keys if key in one) for one in identities]
     return [text if texts.count(text) == 1 else f"{text} #{place + 1}".strip() for place, text in enumerate(texts)]
 
 
@@ -364,17 +361,6 @@ def _shown(name: str, value: str) -> str:
     if name == "members":
         return "different members"
     return value.rpartition(".")[2] if name.endswith("_target_") else f"{name}={value[:16]}"
-
-
-def _with_parents(identity: Mapping[str, str]) -> dict[str, str]:
-    """An identity beside which that of its parents stands as its own: what was transformed has all of its recipe there.
-
-    >>> _with_parents({"bits": "3", "parent.model.width": "25", "parent.training.steps": "9"})
-    {'model.width': '25', 'training.steps': '9', 'bits': '3'}
-    """
-    bare = {key: PARENTS.sub("", key) for key in identity}
-    deepest_first = sorted(identity, key=lambda key: len(bare[key]) - len(key))
-    return {bare[key]: identity[key] for key in deepest_first}
 
 
 def rerun_command(group: Group, *, header: Mapping[str, Any]) -> str:

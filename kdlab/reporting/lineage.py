@@ -1,9 +1,11 @@
 """What stands behind a teacher, read from its flat identity: several members, or another network that taught it."""
 
 import json
+import re
 from collections.abc import Mapping
 
 PARENT, TEACHER = "parent.", "teacher."
+_PARENTS = re.compile(rf"^({re.escape(PARENT)})*")
 SCALES = ("logit_scale", "match_entropy")
 SEVERAL_KEYS = ("ensemble.combination", "between")
 """One of them stands in the identity of an ensemble, or of a teacher that was taught itself."""
@@ -53,6 +55,17 @@ def has_several_teachers(identity: Mapping[str, str]) -> bool:
 def of_teacher(identity: Mapping[str, str]) -> dict[str, str]:
     """The flat identity of the teacher in that of its student; empty for a student without one."""
     return {key.removeprefix(TEACHER): value for key, value in identity.items() if key.startswith(TEACHER)}
+
+
+def with_parents(identity: Mapping[str, str]) -> dict[str, str]:
+    """An identity beside which that of its parents stands as its own: what was transformed has all of its recipe there.
+
+    >>> with_parents({"bits": "3", "parent.model.width": "25", "parent.training.steps": "9"})
+    {'model.width': '25', 'training.steps': '9', 'bits': '3'}
+    """
+    bare = {key: _PARENTS.sub("", key) for key in identity}
+    deepest_first = sorted(identity, key=lambda key: len(bare[key]) - len(key))
+    return {bare[key]: identity[key] for key in deepest_first}
 
 
 def _model(identity: Mapping[str, str], prefix: str) -> dict[str, str]:

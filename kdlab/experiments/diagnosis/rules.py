@@ -194,7 +194,7 @@ def student_too_small(found: Measurements, limits: Thresholds = THRESHOLDS) -> F
 
 
 def _does_not_follow(rule: str, probe: str, other: str, found: Measurements, limits: Thresholds) -> Finding:
-    """Agreement is low, a probe helps, and so does not the other one, or by so much less (more) agreement."""
+    """Agreement is low and a probe helps; where the other helps too, how far the width is ahead decides."""
     high = _agreement(found, "agreement", limits.agreement_high)
     if high.holds is not True:
         return _finding(rule, found, [high], every=True)
